@@ -1,0 +1,118 @@
+"""The types that cross the border of `sweeps`: frozen, and they round-trip through JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from s4core.train.report import EpochReport
+
+
+class TrialState(enum.StrEnum):
+    """Where a trial is. RUNNING is also what a killed trial looks like until it is taken up again."""
+
+    WAITING = "waiting"  # enqueued, not yet started
+    RUNNING = "running"
+    COMPLETED = "completed"  # all epochs
+    STOPPED = "stopped"  # patience ran out; counts as complete
+    PRUNED = "pruned"  # the study said stop
+    FAILED = "failed"  # its error is kept
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will come of the trial."""
+        return self not in (TrialState.WAITING, TrialState.RUNNING)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The one metric that moves patience, `best.pt`, pruning and "best trial"."""
+
+    metric: str = "val/accuracy"
+    mode: Literal["max", "min"] = "max"
+
+    def is_better(self, value: float, than: float | None) -> bool:
+        """Whether `value` beats `than` (None: anything does; NaN never does)."""
+        if value != value:
+            return False
+        return than is None or (value > than if self.mode == "max" else value < than)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """One fully resolved trial: what `run_trial` needs to know, beside its folder.
+
+    data, model: a block with `name` and that data set's or model's own fields; train: the fields of
+    s4core.TrainConfig; params: what the study chose, by dotted path (for tables and dashboards).
+    """
+
+    sweep: str
+    number: int
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    train: Mapping[str, Any]
+    objective: Objective
+    seed: int
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` is the inverse."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrialSpec:
+        """Read what `to_json` wrote."""
+        return cls(**{**data, "objective": Objective(**data["objective"])})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """How a trial stands: its best objective value (not the last one), and why it ended."""
+
+    number: int
+    state: TrialState
+    value: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    error: str | None = None
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` is the inverse."""
+        return {**dataclasses.asdict(self), "state": self.state.value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrialResult:
+        """Read what `to_json` wrote."""
+        return cls(**{**data, "state": TrialState(data["state"])})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """How a sweep stands: every trial once, and the best of them."""
+
+    name: str
+    objective: Objective
+    trials: tuple[TrialResult, ...]
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The trial with the best value; None while no trial has one."""
+        scored = [t for t in self.trials if t.value is not None and t.state is not TrialState.FAILED]
+        sign = -1.0 if self.objective.mode == "max" else 1.0
+        return min(scored, key=lambda t: sign * float(t.value or 0.0), default=None)
+
+
+class SweepEvents(Protocol):
+    """What an engine tells whoever watches a sweep (a live table, a log); must return at once."""
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        """A trial was given to a worker (again, after a loss)."""
+
+    def trial_reported(self, number: int, report: EpochReport) -> None:
+        """An epoch that had not been seen before."""
+
+    def trial_ended(self, result: TrialResult) -> None:
+        """The study has the trial's result."""

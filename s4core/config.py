@@ -1,4 +1,4 @@
-"""What a model is asked to be (`@config` dataclasses) and the task that it is built for (`TaskShape`).
+"""What a model is asked to be (`@config` dataclasses) and its task (`TaskShape`).
 
 A config is flat data: frozen, keyword-only, every field typed, checked when it is made. It comes
 from a mapping (a YAML block) through `from_mapping`, whose errors name the dotted path, the choices
@@ -98,7 +98,9 @@ def convert(value: Any, hint: Any, *, path: str) -> Any:
     if origin is Literal:
         if value in args and type(value) in {type(a) for a in args}:
             return value
-        raise ConfigError(path, f"no choice {value!r}: {nearest(str(value), [str(a) for a in args])}")
+        raise ConfigError(
+            path, f"no choice {value!r}: {nearest(str(value), [str(a) for a in args])}"
+        )
     if origin in (Union, types.UnionType):
         return _convert_union(value, args, path)
     if origin is tuple:

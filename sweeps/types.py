@@ -11,7 +11,7 @@ from s4core.train.report import EpochReport
 
 
 class TrialState(enum.StrEnum):
-    """Where a trial is. RUNNING is also what a killed trial looks like until it is taken up again."""
+    """Where a trial is; a killed one looks RUNNING until it is taken up again."""
 
     WAITING = "waiting"  # enqueued, not yet started
     RUNNING = "running"
@@ -100,7 +100,9 @@ class SweepResult:
     @property
     def best(self) -> TrialResult | None:
         """The trial with the best value; None while no trial has one."""
-        scored = [t for t in self.trials if t.value is not None and t.state is not TrialState.FAILED]
+        scored = [
+            t for t in self.trials if t.value is not None and t.state is not TrialState.FAILED
+        ]
         sign = -1.0 if self.objective.mode == "max" else 1.0
         return min(scored, key=lambda t: sign * float(t.value or 0.0), default=None)
 

@@ -1,0 +1,219 @@
+"""Ray Tune as the engine of a sweep: thin adapters between Tune and the ledger, and nothing else.
+
+Tune brings placement groups, fractions of GPUs, reuse of workers and autoscaling. It is not asked
+to remember anything: its own restore re-ran finished trials and crashed over a persistent study
+(`UpdateFinishedTrialError`), so each attempt is a new Tuner over the same study.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray.air.execution._internal.actor_manager as actor_manager
+import ray.exceptions
+import ray.tune.execution.tune_controller as tune_controller
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from cluster.ledger import Ledger
+from cluster.worker import Failure, Job, TrialActor
+from s4core.train.report import EpochReport
+from sweeps import Finished
+
+# Tune's own files are of no use to anybody here: none are written, and nothing is restored.
+TUNE_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "60",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no type information
+    """Tune's questions "what next" and "it ended", passed on to the ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self._ledger = ledger
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        job = self._ledger.next_job(trial_id)
+        if isinstance(job, Job):
+            return {"job": job.to_text(), "number": job.spec.number}
+        return Searcher.FINISHED if isinstance(job, Finished) else None
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        if error:
+            times = self._ledger.limits.losses + 1
+            text = f"its worker or node was lost {times} times in a row within one epoch"
+            self._ledger.ended(trial_id, Failure(error=text, signature="lost"))
+            return
+        # Tune hands a trial's last result to the searcher alone.
+        message = result or {}
+        failure = message.get("failure")
+        if failure is None and message.get("report") and message.get("done"):
+            self._ledger.reported(trial_id, _report(message))
+        self._ledger.ended(trial_id, Failure(**json.loads(failure)) if failure else None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is on disk already."""
+
+
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Asks the study's pruner after each epoch, whatever Optuna pruner that is."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self._ledger = ledger
+        self._epochs: dict[str, int] = {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        report = _report(result)
+        if report.epoch > self._epochs.get(trial.trial_id, 0):
+            # Progress renews the budget for lost workers.
+            self._epochs[trial.trial_id] = report.epoch
+            trial.run_metadata.num_failures = 0
+        stop = self._ledger.reported(trial.trial_id, report)
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+
+class LedgerCallback(tune.Callback):  # type: ignore[misc]
+    """Tells the ledger which trials have a worker and which have lost it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ledger.started(trial.trial_id)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ledger.lost(trial.trial_id, _last_line(trial.error_file))
+
+
+class DrainStopper(tune.Stopper):  # type: ignore[misc]
+    """Ends the experiment once the ledger has drained."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._ledger.is_drained
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Placement:
+    """What one trial is given: CPUs, GPUs (a fraction shares one) and custom resources."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory_gb: float | None = None
+    custom: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def bundles(self) -> tune.PlacementGroupFactory:
+        """The placement group of one trial."""
+        bundle = {"CPU": self.cpus, **self.custom}
+        if self.gpus:
+            bundle["GPU"] = self.gpus
+        if self.memory_gb:
+            bundle["memory"] = self.memory_gb * 1e9
+        return tune.PlacementGroupFactory([bundle])
+
+
+def run_attempt(ledger: Ledger, placement: Placement, *, name: str) -> None:
+    """Run the ledger's trials until it is finished or drained; Ray must have been initialised.
+
+    Raises what Tune raises when it breaks itself; the study then holds the state, and a further
+    attempt goes on.
+    """
+    with _tune_environment(), tempfile.TemporaryDirectory(prefix="s4tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(TrialActor, placement.bundles()),
+            tune_config=tune.TuneConfig(
+                num_samples=-1,
+                search_alg=StudySearcher(ledger),
+                scheduler=StudyScheduler(ledger),
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=scratch,
+                callbacks=[LedgerCallback(ledger)],
+                stop=DrainStopper(ledger),
+                failure_config=tune.FailureConfig(max_failures=ledger.limits.losses),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+
+
+@contextmanager
+def _tune_environment() -> Iterator[None]:
+    """Set Tune's switches and mend its handling of workers that die in unexpected ways."""
+    before = {key: os.environ.get(key) for key in TUNE_ENVIRONMENT}
+    os.environ.update(TUNE_ENVIRONMENT)
+    level = logging.getLogger("ray.tune").level
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    _treat_as_lost_worker()
+    try:
+        yield
+    finally:
+        logging.getLogger("ray.tune").setLevel(level)
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key)
+            else:
+                os.environ[key] = value
+
+
+def _treat_as_lost_worker() -> None:
+    """Let Tune take every way of losing a worker as that.
+
+    Ray 2.60's actor manager knows RayActorError and RayTaskError only and ends the whole
+    experiment (`Caught unexpected exception`) when the memory monitor kills one trial
+    (OutOfMemoryError) or a node dies in a less usual way.
+    """
+    lost = (
+        ray.exceptions.RayActorError,
+        ray.exceptions.OutOfMemoryError,
+        ray.exceptions.NodeDiedError,
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.ObjectLostError,
+        ray.exceptions.RaySystemError,
+    )
+    actor_manager.RayActorError = lost
+    tune_controller.RayActorError = lost
+
+
+def _report(message: dict[str, Any]) -> EpochReport:
+    return EpochReport.from_json(json.loads(message["report"]))
+
+
+def _trial_name(trial: Any) -> str:
+    return f"{trial.config['number']:04d}-{trial.trial_id}"
+
+
+def _last_line(path: str | None) -> str:
+    if path is None or not os.path.exists(path):
+        return "no reason given"
+    with open(path) as file:
+        lines = [line.strip() for line in file if line.strip()]
+    return lines[-1] if lines else "no reason given"

@@ -1,0 +1,156 @@
+"""A prepared data set, ready to give batches: `open_dataset` is the way in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.arrow import Part
+from data_prep.batches import Batch, batch_indices
+from data_prep.cache import Entry
+from data_prep.card import DatasetCard, Split, TaskInfo
+from data_prep.errors import DataError, nearest
+from data_prep.prepare import prepare
+from data_prep.registry import dataset_module, dataset_options
+from data_prep.transforms import Dense, Stored, Subset, View, to_float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A prepared and mapped data set.
+
+    on_device: batches keep the stored dtype (int16, uint8) with `scale` and `shift` for the
+    trainer to apply after the transfer, which halves or quarters the bytes that are moved.
+    """
+
+    card: DatasetCard
+    options: Any
+    entry: Entry
+    view: View
+    parts: Mapping[str, Part]
+    on_device: bool = False
+
+    @property
+    def task(self) -> TaskInfo:
+        """What a model must be built for."""
+        return self.view.task
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of the cache entry: it changes with the raw files, the options, the recipe."""
+        return self.entry.fingerprint
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """Rows, and rows of each class, by split."""
+        if not self.view.splits:
+            return self.entry.splits
+        return {name: self._describe(subset) for name, subset in self.view.splits.items()}
+
+    def _describe(self, subset: Subset) -> Split:
+        if subset.index is None:
+            return self.entry.splits[subset.part]
+        part = self.parts[subset.part]
+        classes: tuple[int, ...] = ()
+        if self.task.target == "class" and "y" in part.columns:
+            labels = part.gather("y", subset.index)
+            classes = tuple(np.bincount(labels, minlength=self.task.d_output).tolist())
+        return Split(rows=len(subset.index), classes=classes)
+
+    def batches(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        epoch: int = 0,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Iterator[Batch]:
+        """Yield the batches of one epoch, a pure function of the arguments (see `batch_indices`).
+
+        Raises DataError for a split that the data set does not have.
+        """
+        subset = self._subset(split)
+        part = self.parts[subset.part]
+        rows = part.rows if subset.index is None else len(subset.index)
+        bucket = self.view.bucket if self.task.ragged and shuffle else 0
+        lengths = part.lengths("x", subset.index) if bucket > 1 else None
+        for index in batch_indices(
+            rows,
+            batch_size=batch_size,
+            epoch=epoch,
+            seed=seed,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            rank=rank,
+            world=world,
+            lengths=lengths,
+            bucket=bucket,
+        ):
+            stored = index if subset.index is None else subset.index[index]
+            batch = dataclasses.replace(self.view.read(part, stored), index=index)
+            yield batch if self.on_device else to_float(batch)
+
+    def _subset(self, split: str) -> Subset:
+        subsets = self.view.splits or {name: Subset(part=name) for name in self.parts}
+        if split not in subsets:
+            raise DataError(f"{self.card.name} has no split {split!r}: {nearest(split, subsets)}")
+        return subsets[split]
+
+
+def open_dataset(
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    home: Path,
+    raw: Path | None = None,
+    download: bool = False,
+    on_device: bool = False,
+) -> Dataset:
+    """Open a data set, preparing it first if nobody has (under `<home>/data/<name>/`).
+
+    name: a file of `data_prep/datasets/`, or a dotted module of the user's own; options: its
+    Options as plain data; raw: the folder of its raw files (default `<home>/raw/<name>`);
+    download: fetch missing raw files where the card says from where.
+    Raises DataError, in one line that says what to do.
+    """
+    module = dataset_module(name)
+    made = dataset_options(name, options)
+    entry = prepare(name, options, home=home, raw=raw, download=download)
+    parts = {split: entry.part(split) for split in entry.splits}
+    stored = Stored(
+        options=made,
+        facts=entry.manifest["facts"],
+        splits=entry.splits,
+        stats=entry.manifest["splits"].get("train", {}).get("stats", {}),
+        part=parts.__getitem__,
+    )
+    view = module.view(stored) if hasattr(module, "view") else _plain_view(name, stored)
+    return Dataset(
+        card=module.CARD, options=made, entry=entry, view=view, parts=parts, on_device=on_device
+    )
+
+
+def _plain_view(name: str, stored: Stored) -> View:
+    """The view of a module that has none: float x of one shape, y a class or a value."""
+    columns = stored.part(next(iter(stored.splits))).columns
+    x, y = columns["x"], columns["y"]
+    if x.shape is None or np.dtype(x.dtype).kind != "f":
+        raise DataError(f"{name} stores x as {x}: its module needs a function view(stored).")
+    is_value = np.dtype(y.dtype).kind == "f"
+    classes = max(len(s.classes) for s in stored.splits.values())
+    channels = x.shape[1] if len(x.shape) > 1 else 1
+    task = TaskInfo(
+        d_input=channels,
+        d_output=max(y.size, 1) if is_value else classes,
+        length=x.shape[0],
+        target="value" if is_value else "class",
+    )
+    return View(task=task, read=Dense(channels=channels))

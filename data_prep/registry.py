@@ -1,0 +1,97 @@
+"""The folder `datasets/` is the registry: one file a data set, nothing to register.
+
+A data set's module holds `CARD` and at most these names (the rest is in the file's own words):
+
+CARD: DatasetCard                         what it is
+Options                                   a frozen, keyword-only dataclass with all defaults
+columns(raw) -> {name: Column}            what a stored row is
+examples(raw, split) -> iterator of rows  reads the raw files; a row maps column names to values
+sources(raw) -> files                     the raw files that count (default: the card's)
+survey(raw) -> JSON-ready facts           what must be known of the whole before the first row
+sizes(options) -> {split: rows}           of a generated data set, together with
+generate(options, split, shard) -> rows   which replaces `examples`; shards are independent streams
+view(stored) -> View                      how stored rows become batches
+
+Splits are the keys of `sizes`, else of `SPLITS` (default: train, val, test).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import data_prep.datasets
+from data_prep.card import DatasetCard
+from data_prep.errors import DataError, nearest
+from data_prep.options import NoOptions, make_options
+
+Row = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Raw:
+    """What a data set's functions are given: its raw folder, its options, and `survey`'s facts."""
+
+    folder: Path
+    options: Any
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Return the names of the data sets that come with this package."""
+    found = pkgutil.iter_modules(data_prep.datasets.__path__)
+    return tuple(sorted(m.name for m in found if not m.name.startswith("_")))
+
+
+def dataset_module(name: str) -> ModuleType:
+    """Import the module of a data set; a dotted name (`my_lab.foo`) is a module of the user's own.
+
+    Raises DataError with the choices and the nearest one for a name that does not exist.
+    """
+    target = name if "." in name else f"data_prep.datasets.{name}"
+    if "." not in name and name not in dataset_names():
+        raise DataError(f"no data set {name!r}: {nearest(name, dataset_names())}", key="name")
+    try:
+        if importlib.util.find_spec(target) is None:
+            raise DataError(f"no module {name!r} for a data set on this Python's path.", key="name")
+    except ModuleNotFoundError as error:
+        raise DataError(f"cannot import the data set {name!r}: {error}.", key="name") from error
+    module = importlib.import_module(target)
+    if not isinstance(getattr(module, "CARD", None), DatasetCard):
+        raise DataError(f"the module {name!r} has no CARD, so it is no data set.", key="name")
+    return module
+
+
+def dataset_card(name: str) -> DatasetCard:
+    """Return the card of a data set."""
+    card = dataset_module(name).CARD
+    assert isinstance(card, DatasetCard)
+    return card
+
+
+def dataset_options(name: str, data: Mapping[str, Any] | None = None) -> Any:
+    """Return the options of a data set, checked, from plain data (the block without `name`)."""
+    module = dataset_module(name)
+    return make_options(getattr(module, "Options", NoOptions), data or {}, dataset=name)
+
+
+def splits_of(module: ModuleType, options: Any) -> tuple[str, ...]:
+    """Return the names of the stored parts, in the order in which they are built."""
+    sizes: Callable[[Any], Mapping[str, int] | None] | None = getattr(module, "sizes", None)
+    generated = sizes(options) if sizes else None
+    names: Iterable[str] = generated or getattr(module, "SPLITS", ("train", "val", "test"))
+    return tuple(names)
+
+
+def sources_of(module: ModuleType, raw: Raw) -> tuple[Path, ...]:
+    """Return the raw files that decide the content, whether or not they are there."""
+    if hasattr(module, "sources"):
+        files: Iterable[Path] = module.sources(raw)
+        return tuple(files)
+    return tuple(raw.folder / f.path for f in module.CARD.files)

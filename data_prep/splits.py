@@ -1,0 +1,41 @@
+"""Splits as explicit row numbers, equal to those of the libraries that published results used.
+
+Both torch's and scikit-learn's generators are the Mersenne twister, whose stream numpy's legacy
+RandomState keeps for ever; so neither library is needed, and neither can change a split.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def torch_permutation(rows: int, seed: int) -> np.ndarray:
+    """Return torch.randperm(rows, generator=Generator().manual_seed(seed)), int64."""
+    draws = np.random.RandomState(seed).randint(0, 1 << 32, size=rows, dtype=np.uint32)
+    order = list(range(rows))
+    for i, draw in enumerate(draws[:-1].tolist()):
+        j = i + draw % (rows - i)
+        order[i], order[j] = order[j], order[i]
+    return np.array(order, dtype=np.int64)
+
+
+def torch_split(rows: int, held_out: int, seed: int = 42) -> tuple[np.ndarray, np.ndarray]:
+    """Return what torch's random_split gives for [rows - held_out, held_out]."""
+    order = torch_permutation(rows, seed)
+    return order[: rows - held_out], order[rows - held_out :]
+
+
+def per_class(labels: np.ndarray, counts: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, ...]:
+    """Draw, of every class, `counts[i]` rows for part i; return each part's rows, shuffled.
+
+    Raises ValueError where a class has fewer rows than sum(counts).
+    """
+    random = np.random.RandomState(seed)
+    parts: list[list[np.ndarray]] = [[] for _ in counts]
+    for value in np.unique(labels):
+        rows = random.permutation(np.flatnonzero(labels == value))
+        if len(rows) < sum(counts):
+            raise ValueError(f"class {value} has {len(rows)} rows, need {sum(counts)}.")
+        for part, rows_of_part in zip(parts, np.split(rows, np.cumsum(counts)), strict=False):
+            part.append(rows_of_part)
+    return tuple(random.permutation(np.concatenate(part)) for part in parts)

@@ -1,0 +1,125 @@
+"""How stored rows become batches: all of it happens when a batch is read, never in the file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from data_prep.arrow import Part
+from data_prep.batches import Batch
+from data_prep.card import Split, TaskInfo
+
+Reader = Callable[[Part, np.ndarray], Batch]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What a data set's `view` is given: its options, and what is on the disk."""
+
+    options: Any
+    facts: Mapping[str, Any]
+    splits: Mapping[str, Split]
+    stats: Mapping[str, Mapping[str, float]]
+    part: Callable[[str], Part]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subset:
+    """A split as rows of a stored part; index None: all of them."""
+
+    part: str
+    index: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """How a data set is read: its task, its reader, its splits where they are not the stored parts.
+
+    bucket: > 1 sorts runs of so many training batches by length (ragged data sets only).
+    """
+
+    task: TaskInfo
+    read: Reader
+    splits: Mapping[str, Subset] = dataclasses.field(default_factory=dict)
+    bucket: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dense:
+    """Read rows of one shape: x (B, length, channels) as stored, with its scale and shift.
+
+    scale, shift: one number, or one a channel; () for none.
+
+    order: (length,) places to read each row's steps from; step: keep every step-th of them, which
+    the model is told as `rate`; keep: read only the first `keep` steps of a row.
+    """
+
+    channels: int = 1
+    scale: tuple[float, ...] = ()
+    shift: tuple[float, ...] = ()
+    order: np.ndarray | None = None
+    step: int = 1
+    keep: int | None = None
+
+    def __call__(self, part: Part, index: np.ndarray) -> Batch:
+        """Gather the rows `index`."""
+        x = part.gather("x", index)
+        x = x.reshape(len(x), -1, self.channels)
+        if self.order is not None:
+            x = np.take(x, self.order, axis=1)
+        x = x[:, : self.keep : self.step]
+        y = label(part.gather("y", index))
+        scale, shift = _numbers(self.scale), _numbers(self.shift)
+        return Batch(x=x, y=y, rate=float(self.step), scale=scale, shift=shift, index=index)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Read ragged rows of tokens: x (B, longest) int64, padded on the right with 0, and lengths.
+
+    Each row is cut to `limit` tokens, the last of which is `eos` if there is one.
+    """
+
+    limit: int
+    eos: int | None = None
+
+    def __call__(self, part: Part, index: np.ndarray) -> Batch:
+        """Gather the rows `index`."""
+        x, lengths = self.pad(part, "x", index)
+        return Batch(x=x, y=label(part.gather("y", index)), lengths=lengths, index=index)
+
+    def pad(self, part: Part, column: str, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the padded tokens (int64) and the lengths (int64) of a column's rows."""
+        room = self.limit - (self.eos is not None)
+        lengths = np.minimum(part.lengths(column, index), room).astype(np.int64)
+        width = int(lengths.max(initial=0)) + (self.eos is not None)
+        x = part.gather_ragged(column, index, width=width, limit=room)
+        if self.eos is not None:
+            x[np.arange(len(x)), lengths] = self.eos
+            lengths += 1
+        return x.astype(np.int64), lengths
+
+
+def label(y: np.ndarray) -> np.ndarray:
+    """Turn stored labels into int64; leave values float32."""
+    return y if y.dtype.kind == "f" else y.astype(np.int64)
+
+
+def to_float(batch: Batch) -> Batch:
+    """Do on the host what `scale` and `shift` ask for: x becomes float32."""
+    if batch.scale is None and batch.shift is None:
+        x = batch.x if batch.x.dtype.kind != "u" else batch.x.astype(np.float32)
+        return dataclasses.replace(batch, x=x)
+    x = batch.x.astype(np.float32)
+    if batch.scale is not None:
+        x *= batch.scale
+    if batch.shift is not None:
+        x += batch.shift
+    return dataclasses.replace(batch, x=x, scale=None, shift=None)
+
+
+def _numbers(values: tuple[float, ...]) -> np.ndarray | None:
+    return np.array(values, np.float32) if values else None

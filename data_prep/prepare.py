@@ -8,6 +8,7 @@ workers, because shards are put together in their own order.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -71,6 +72,16 @@ def prepare(
     """
     module = dataset_module(name)
     made = dataset_options(name, options)
+    if hasattr(module, "STORED_AS"):
+        return prepare(
+            module.STORED_AS,
+            stored_options(made),
+            home=home,
+            raw=raw,
+            download=download,
+            map=map,
+            progress=progress,
+        )
     request = Request(name, module.CARD.version, stored_options(made))
     folder = home / "data" / name
     source = Raw(folder=raw or home / "raw" / name, options=made)
@@ -198,7 +209,7 @@ def _distinct(packed: Mapping[str, Packed], seen: set[bytes]) -> np.ndarray:
     rows = list(x.values) if x.lengths is None else np.split(x.values, np.cumsum(x.lengths)[:-1])
     kept = []
     for number, row in enumerate(rows):
-        key = row.tobytes()
+        key = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
         if key not in seen:
             seen.add(key)
             kept.append(number)

@@ -11,6 +11,7 @@ survey(raw) -> JSON-ready facts           what must be known of the whole before
 sizes(options) -> {split: rows}           of a generated data set, together with
 generate(options, split, shard) -> rows   which replaces `examples`; shards are independent streams
 view(stored) -> View                      how stored rows become batches
+STORED_AS                                 the data set whose prepared files this one is a view of
 
 Splits are the keys of `sizes`, else of `SPLITS` (default: train, val, test).
 """
@@ -85,8 +86,10 @@ def splits_of(module: ModuleType, options: Any) -> tuple[str, ...]:
     """Return the names of the stored parts, in the order in which they are built."""
     sizes: Callable[[Any], Mapping[str, int] | None] | None = getattr(module, "sizes", None)
     generated = sizes(options) if sizes else None
-    names: Iterable[str] = generated or getattr(module, "SPLITS", ("train", "val", "test"))
-    return tuple(names)
+    if generated:
+        return tuple(generated)
+    names: tuple[str, ...] = getattr(module, "SPLITS", ("train", "val", "test"))
+    return names
 
 
 def sources_of(module: ModuleType, raw: Raw) -> tuple[Path, ...]:

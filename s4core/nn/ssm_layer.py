@@ -1,0 +1,69 @@
+"""THE layer: a single-input single-output system per feature, with its skip, as conv or as step.
+
+The three modes agree: `forward` convolves with the system's kernel, `forward_with_state` continues
+from a state and returns the next, `step` is the recurrence.  The skip D is added to the kernel's
+first value, which costs nothing, where adding D u costs two passes over the sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..ops.fftconv import fft_conv
+from ..shapes import Float, Tensor
+
+
+class SSMLayer(nn.Module):
+    """y = K * u + D u for each feature and channel; `d_output` = channels * d_model features.
+
+    ssm: a system of s4core.ssm with `kernel`, `initial_state`, `step`, `d_model`, `channels`.
+    bidirectional: the second half of the system's channels runs backwards in time and is added to
+    the first; its first value acts at distance one.
+    Raises ValueError for a bidirectional layer over an odd number of channels.
+    """
+
+    def __init__(self, ssm: Any, *, bidirectional: bool = False) -> None:
+        super().__init__()
+        if bidirectional and ssm.channels % 2:
+            raise ValueError(
+                f"a bidirectional layer needs a system with 2 * channels, got {ssm.channels=}."
+            )
+        self.ssm, self.bidirectional = ssm, bidirectional
+        self.channels: int = ssm.channels // 2 if bidirectional else ssm.channels
+        self.d_model: int = ssm.d_model
+        self.d_output = self.channels * self.d_model
+        self.D = nn.Parameter(torch.randn(self.channels, self.d_model))
+
+    def forward(self, u: Float[Tensor, "B L H"], rate: float = 1.0) -> Float[Tensor, "B L D"]:
+        """Convolve whole sequences, (B, L, H) to (B, L, C * H), channel-major.
+
+        rate: step of this grid over the step of the training grid (2 for every second sample).
+        """
+        return self.convolve(u.transpose(1, 2), rate).transpose(1, 2)
+
+    def convolve(self, u: Float[Tensor, "B H L"], rate: float = 1.0) -> Float[Tensor, "B D L"]:
+        """The same with time last; any strides of u are taken as they are."""
+        k = self.ssm.kernel(u.shape[-1], rate)
+        reverse = None
+        if self.bidirectional:
+            k, reverse = k[: self.channels], k[self.channels :]
+        k = torch.cat([k[..., :1] + self.D.unsqueeze(-1), k[..., 1:]], -1)
+        y: Tensor = fft_conv(u, k, k_reverse=reverse)
+        return y
+
+    def initial_state(self, batch: int, rate: float = 1.0) -> Any:
+        """The zero state for `step`; it carries the discretised system.
+
+        Raises ValueError for a bidirectional layer, which needs the whole sequence.
+        """
+        if self.bidirectional:
+            raise ValueError("a bidirectional layer has no step mode: it needs the future.")
+        return self.ssm.initial_state(batch, rate)
+
+    def step(self, u: Float[Tensor, "B H"], state: Any) -> tuple[Float[Tensor, "B D"], Any]:
+        """One step, (B, H) to (B, C * H), and the next state."""
+        y, state = self.ssm.step(u, state)
+        return y + (u.unsqueeze(1) * self.D).flatten(1), state

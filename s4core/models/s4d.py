@@ -1,0 +1,28 @@
+"""S4D: diagonal state space layers.  Source: arXiv:2206.11893."""
+
+from __future__ import annotations
+
+from s4core.config import TaskShape, config
+from s4core.nn.model import SequenceModel, stack_model
+from s4core.nn.options import ConvOptions
+from s4core.nn.ssm_layer import SSMLayer
+from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
+
+
+@config
+class Config(DiagonalOptions, ConvOptions):
+    """The fields of a diagonal system and of the stack around it."""
+
+    def __post_init__(self) -> None:
+        ConvOptions.__post_init__(self)
+        DiagonalOptions.__post_init__(self)
+
+
+def build(config: Config, shape: TaskShape) -> SequenceModel:
+    """Build S4D for a task; ValueError says what cannot be."""
+
+    def make_mixer(d_model: int, l_max: int) -> SSMLayer:
+        system = DiagonalSSM(d_model, config, channels=config.kernels)
+        return SSMLayer(system, bidirectional=config.bidirectional)
+
+    return stack_model(config, shape, make_mixer)

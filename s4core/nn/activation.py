@@ -1,0 +1,95 @@
+"""The activation functions by name, and the output stage that follows a mixer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from s4core.nn import layout
+
+ActivationName = Literal[
+    "none",
+    "gelu",
+    "gelu_tanh",
+    "relu",
+    "silu",
+    "elu",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "relu2",
+    "laplace",
+]
+FinalName = Literal["glu", "half_glu1", "half_glu2", "linear", "none"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "elu": F.elu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
+    "relu2": lambda x: F.relu(x).square(),
+    # Mega's smooth stand-in for relu2, arXiv:2209.10655 eq. 10.
+    "laplace": lambda x: 0.5 * (1.0 + torch.erf((x - 0.5**0.5) / (0.5 / 3.141592653589793) ** 0.5)),
+}
+
+
+class Output(nn.Module):
+    """What follows a mixer: activation, dropout, channel mixing with its gate.
+
+    With y (d_input channels) from the mixer and g = dropout(activation(y)), the result (d_model
+    channels) is, by `final_act`: glu a * sigmoid(b), [a, b] = W g; half_glu1 g * sigmoid(W g);
+    half_glu2 y * sigmoid(W g); linear W g; none g.  Source: S4's block; arXiv:2208.04933 app. G.
+    """
+
+    def __init__(
+        self,
+        d_input: int,
+        d_model: int,
+        *,
+        activation: ActivationName = "gelu",
+        final_act: FinalName = "glu",
+        dropout: float = 0.0,
+        tie_dropout: bool = True,
+    ) -> None:
+        super().__init__()
+        if final_act in ("half_glu1", "half_glu2", "none") and d_input != d_model:
+            raise ValueError(
+                f"final_act {final_act!r} keeps the number of channels, but the mixer gives "
+                f"{d_input} and the model has {d_model}: choose glu or linear."
+            )
+        self.activation, self.final_act = activation, final_act
+        self.dropout, self.tied = dropout, tie_dropout
+        self.linear = None
+        if final_act != "none":
+            self.linear = nn.Linear(d_input, 2 * d_model if final_act == "glu" else d_model)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map y (d_input, B, L), channels first, to (d_model, B, L)."""
+        g = ACTIVATIONS[self.activation](y)
+        g = layout.dropout(g, self.dropout, tied=self.tied, training=self.training)
+        return self._gate(y, g, None if self.linear is None else layout.linear(self.linear, g), 0)
+
+    def step(self, y: Tensor) -> Tensor:
+        """Map y (B, d_input) of one step to (B, d_model), without dropout."""
+        g = ACTIVATIONS[self.activation](y)
+        return self._gate(y, g, None if self.linear is None else self.linear(g), -1)
+
+    def _gate(self, y: Tensor, g: Tensor, mixed: Tensor | None, axis: int) -> Tensor:
+        if mixed is None:
+            return g
+        if self.final_act == "glu":
+            return F.glu(mixed, dim=axis)
+        if self.final_act == "half_glu1":
+            return g * torch.sigmoid(mixed)
+        if self.final_act == "half_glu2":
+            return y * torch.sigmoid(mixed)
+        return mixed

@@ -1,0 +1,158 @@
+"""A whole sequence model: checks, encoder, stack, decoder, in each way of running it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from s4core.config import TaskShape
+from s4core.nn.block import State, takes_dt
+from s4core.nn.gates import MakeMixer
+from s4core.nn.heads import Decoder, Encoder
+from s4core.nn.options import StackOptions
+from s4core.nn.stack import Stack
+
+_NEEDS_DT = "this task has irregular steps: pass dt, the time since the step before."
+
+
+class Backbone(Protocol):
+    """What stands between encoder and decoder: a Stack or a U-Net (an nn.Module)."""
+
+    d_output: int
+    stride: int  # input steps for each output step
+
+    def __call__(
+        self, x: Tensor, lengths: Tensor | None = None, rate: float = 1.0, dt: Tensor | None = None
+    ) -> Tensor:
+        """Run a whole sequence."""
+
+    def initial_state(self, batch: int) -> State:
+        """Make the state before the first step."""
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor | None, State]:
+        """Run one step."""
+
+    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run a piece of a sequence from a carried state."""
+
+
+class SequenceModel(nn.Module):
+    """Encoder, backbone and decoder for a task of the given shape.
+
+    forward(x, lengths, rate, dt): x (B, L, d_input) floats or (B, L) int64 tokens; lengths (B,)
+    valid steps, beyond which x is padding; rate scales every dt (2 for half of the samples);
+    dt (B, L) the time since the step before. Result (B, d_output), or (B, L, d_output) for step
+    targets. L may be shorter than shape.length / rate, never longer: that raises ValueError.
+
+    initial_state(batch) and step(x_t, state) run one step, as in eval mode: x_t (B, d_input) or
+    (B,) tokens; the answer (B, d_output) is forward's for the steps so far. The state belongs to
+    the parameters of the moment it was made. forward_with_state(x, state) does the same for a
+    piece of a sequence.
+    """
+
+    def __init__(self, options: StackOptions, shape: TaskShape, backbone: Backbone) -> None:
+        super().__init__()
+        assert isinstance(backbone, nn.Module)
+        self.shape, self.irregular = shape, options.irregular
+        appends = shape.irregular and options.irregular == "append"
+        if appends and shape.tokens:
+            raise ValueError(
+                "irregular 'append' adds a channel to floats, but this task has tokens."
+            )
+        if shape.irregular and options.irregular == "step" and not takes_dt(backbone):
+            raise ValueError(
+                "the layers of this model have one fixed step, but the task has irregular ones: "
+                "set irregular to append or ignore, or take s5."
+            )
+        each_step = shape.target in ("step_class", "step_value")
+        if each_step and backbone.stride != 1:
+            raise ValueError(
+                "this task wants an answer at every step, but the pools between the blocks leave "
+                f"one of {backbone.stride} steps: set block_pool to none."
+            )
+        self.encoder = Encoder(options, shape, shape.d_input + int(appends))
+        self.backbone = backbone
+        self.decoder = Decoder(backbone.d_output, shape, options)
+
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        rate: float = 1.0,
+        dt: Tensor | None = None,
+    ) -> Tensor:
+        """Answer for whole sequences."""
+        self._check(x, lengths, rate, dt)
+        x, dt = self._take_dt(x, dt)
+        stride = self.backbone.stride
+        h = self.backbone(self.encoder(x), lengths, rate, dt)
+        if lengths is not None and stride > 1:
+            lengths = lengths // stride
+        return self.decoder(h, lengths)  # type: ignore[no-any-return]
+
+    def initial_state(self, batch: int) -> State:
+        """Make the state before the first step."""
+        return 0, self.backbone.initial_state(batch), self.decoder.initial_state(batch)
+
+    def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
+        """Answer after one more step; dt (B,) only for the irregular 'append'."""
+        number, inner, kept = state
+        if self.shape.irregular:
+            x = self._take_step_dt(x, dt)
+        h, inner = self.backbone.step(self.encoder.step(x, number), inner)
+        y, kept = self.decoder.step(h, kept)
+        return y, (number + 1, inner, kept)
+
+    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Answer after a piece x (B, l, d_input) more; any lengths, odd ones too, from any step."""
+        number, inner, kept = state
+        h, inner = self.backbone.forward_with_state(self.encoder(x, number), inner)
+        y, kept = self.decoder.forward_with_state(h, kept)
+        return y, (number + x.shape[1], inner, kept)
+
+    def _take_dt(self, x: Tensor, dt: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if not self.shape.irregular or self.irregular == "ignore":
+            return x, None
+        if dt is None:
+            raise ValueError(_NEEDS_DT)
+        if self.irregular == "append":
+            return torch.cat([x, dt[..., None].to(x.dtype)], dim=-1), None
+        return x, dt
+
+    def _take_step_dt(self, x: Tensor, dt: Tensor | None) -> Tensor:
+        if self.irregular == "ignore":
+            return x
+        if self.irregular == "step":
+            raise ValueError("a model whose steps scale dt cannot step yet: use forward.")
+        if dt is None:
+            raise ValueError(_NEEDS_DT)
+        return torch.cat([x, dt[:, None].to(x.dtype)], dim=-1)
+
+    def _check(self, x: Tensor, lengths: Tensor | None, rate: float, dt: Tensor | None) -> None:
+        shape = self.shape
+        wanted = "(B, L) tokens" if shape.tokens else f"(B, L, {shape.d_input}) floats"
+        fits = x.ndim == 2 if shape.tokens else x.ndim == 3 and x.shape[2] == shape.d_input
+        if not fits or x.is_floating_point() == shape.tokens:
+            raise ValueError(f"want x of {wanted}, got {tuple(x.shape)} of {x.dtype}.")
+        if not rate > 0.0:
+            raise ValueError(f"need rate > 0, got {rate}.")
+        longest, shortest = round(shape.length / rate), self.backbone.stride
+        if not shortest <= x.shape[1] <= longest:
+            raise ValueError(
+                f"x has {x.shape[1]} steps, but this model was built for {shortest} to {longest} "
+                f"(length {shape.length}, rate {rate:g}): build it with a longer shape."
+            )
+        if shape.pairs and x.shape[0] % 2:
+            raise ValueError(f"a task of pairs needs an even number of rows, got {x.shape[0]}.")
+        if lengths is not None and lengths.shape != x.shape[:1]:
+            raise ValueError(f"want lengths of ({x.shape[0]},), got {tuple(lengths.shape)}.")
+        if dt is not None and dt.shape != x.shape[:2]:
+            raise ValueError(f"want dt of {tuple(x.shape[:2])}, got {tuple(dt.shape)}.")
+
+
+def stack_model(options: StackOptions, shape: TaskShape, make_mixer: MakeMixer) -> SequenceModel:
+    """Build the usual model, a stack of blocks around mixers."""
+    stack = Stack(options, l_max=shape.length, make_mixer=make_mixer)
+    return SequenceModel(options, shape, stack)

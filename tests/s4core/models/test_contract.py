@@ -1,0 +1,168 @@
+"""What every model of the registry does: its modes agree, it learns, it refuses wrong input."""
+
+import dataclasses
+
+import pytest
+import torch
+
+import s4core
+from s4core import TaskShape
+
+SHAPE = TaskShape(d_input=3, d_output=5, length=20)
+SMALL = {"d_model": 8, "n_layers": 2}
+CANNOT_STEP = {"s4nd"}
+
+
+def make(name, shape=SHAPE, seed=0, **fields):
+    torch.manual_seed(seed)
+    known = {f.name for f in dataclasses.fields(s4core.model_config({"name": name}))}
+    small = {"d_state": 8, **SMALL}
+    block = {k: v for k, v in {**small, **fields}.items() if k in known}
+    return s4core.build({"name": name, **block}, shape).double().eval()
+
+
+def inputs(shape=SHAPE, batch=2, length=None, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    length = length or shape.length
+    if shape.tokens:
+        return torch.randint(shape.d_input, (batch, length), generator=generator)
+    return torch.randn(batch, length, shape.d_input, generator=generator, dtype=torch.float64)
+
+
+def run_steps(model, x):
+    state, answers = model.initial_state(x.shape[0]), []
+    for t in range(x.shape[1]):
+        y, state = model.step(x[:, t], state)
+        answers.append(y)
+    return torch.stack(answers, 1)
+
+
+@pytest.fixture(params=s4core.model_names())
+def name(request):
+    return request.param
+
+
+@pytest.fixture(params=[n for n in s4core.model_names() if n not in CANNOT_STEP])
+def stepping(request):
+    return request.param
+
+
+@pytest.mark.parametrize("length", [20, 13, 1])
+def test_step_answers_after_each_step_what_forward_answers(stepping, length):
+    shape = dataclasses.replace(SHAPE, target="step_value")
+    x = inputs(length=length)
+    model = make(stepping, shape)
+    assert (run_steps(model, x) - model(x)).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last", "first", "sum"])
+def test_step_pools_like_forward(stepping, pooling):
+    model, x = make(stepping, pooling=pooling), inputs()
+    answers = run_steps(model, x)
+    for t in (1, 7, 20):
+        assert (answers[:, t - 1] - model(x[:, :t])).abs().max() < 1e-9
+
+
+def test_pieces_with_a_carried_state_equal_the_whole(stepping):
+    shape = dataclasses.replace(SHAPE, target="step_class")
+    model, x = make(stepping, shape), inputs()
+    state, answers = model.initial_state(2), []
+    for piece in x.split([7, 1, 8, 4], dim=1):
+        y, state = model.forward_with_state(piece, state)
+        answers.append(y)
+    assert (torch.cat(answers, 1) - model(x)).abs().max() < 1e-9
+
+
+def test_the_answer_does_not_depend_on_the_future(stepping):
+    model, x = make(stepping, dataclasses.replace(SHAPE, target="step_value")), inputs()
+    changed = x.clone()
+    changed[:, 12:] += 1.0
+    before, after = model(x), model(changed)
+    # The convolution by FFT spreads rounding over the whole sequence.
+    assert (before - after)[:, :12].abs().max() < 1e-12
+    assert (before - after)[:, 12:].abs().max() > 1e-6
+
+
+def test_every_parameter_gets_a_finite_gradient(name):
+    model = make(name).train()
+    model(inputs(batch=3)).square().sum().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+
+
+def test_tokens_are_embedded(name):
+    shape = TaskShape(d_input=7, d_output=2, length=16, tokens=True)
+    for encoder in ("auto", "onehot"):
+        assert make(name, shape, encoder=encoder)(inputs(shape)).shape == (2, 2)
+
+
+def test_padding_beyond_the_length_changes_nothing(name):
+    shape = dataclasses.replace(SHAPE, ragged=True)
+    for norm, pooling in [("layer", "mean"), ("layer", "last"), ("batch", "sum")]:
+        model, x = make(name, shape, norm=norm, pooling=pooling), inputs()
+        lengths = torch.tensor([20, 9])
+        padded = x.clone()
+        padded[1, 9:] = 0.0
+        other = x.clone()
+        other[1, 9:] = 17.0
+        assert (model(padded, lengths) - model(other, lengths)).abs().max() < 1e-9
+
+
+def test_a_causal_model_answers_a_padded_sequence_like_the_sequence_alone(stepping):
+    model, x = make(stepping, dataclasses.replace(SHAPE, ragged=True)), inputs()
+    lengths = torch.tensor([20, 9])
+    assert (model(x, lengths)[1] - model(x[1:, :9])[0]).abs().max() < 1e-9
+
+
+def test_pairs_are_answered_together(name):
+    shape = dataclasses.replace(SHAPE, pairs=True)
+    for features in ("nli", "concat"):
+        model, x = make(name, shape, retrieval_features=features), inputs(batch=4)
+        assert model(x).shape == (2, 5)
+        swapped = model(x[[2, 3, 0, 1]])
+        assert (swapped - model(x)).abs().max() > 1e-6
+
+
+def test_the_same_seed_builds_the_same_model(name):
+    a, b = make(name, seed=3).state_dict(), make(name, seed=3).state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_dropout_acts_in_training_only(name):
+    model, x = make(name, dropout=0.5), inputs()
+    assert torch.equal(model(x), model(x))
+    model.train()
+    assert not torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize("length", [21, 40])
+def test_a_longer_input_than_the_model_was_built_for_is_refused(name, length):
+    with pytest.raises(ValueError, match="was built for"):
+        make(name)(inputs(length=length))
+
+
+def test_wrong_input_is_refused_loudly(name):
+    model, x = make(name), inputs()
+    for bad in (x[..., :2], x[0], x[..., 0].long(), torch.zeros(2, 0, 3, dtype=torch.float64)):
+        with pytest.raises(ValueError, match=r"want x of|was built for"):
+            model(bad)
+    with pytest.raises(ValueError, match="want lengths of"):
+        model(x, torch.tensor([3]))
+    with pytest.raises(ValueError, match="need rate > 0"):
+        model(x, None, 0.0)
+
+
+def test_nothing_is_nan_at_the_edges(name):
+    model = make(name)
+    constant = torch.full((2, 20, 3), 0.7, dtype=torch.float64)
+    for x in (constant, torch.zeros_like(constant), inputs(batch=1, length=1)):
+        assert model(x).isfinite().all()
+    assert model(inputs(batch=2)[:0]).shape == (0, 5)
+    assert model(inputs(), torch.tensor([0, 1])).isfinite().all()
+
+
+def test_a_float32_model_stays_close_to_float64(name):
+    model, x = make(name), inputs()
+    exact = model(x)
+    assert (model.float()(x.float()) - exact).abs().max() < 2e-5 * (1 + exact.abs().max())

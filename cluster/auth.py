@@ -1,9 +1,9 @@
-"""Ray's authentication token: where it is, that only its owner can read it, and that nobody prints it.
+"""Ray's authentication token: where it is, that only its owner reads it, that nobody prints it.
 
 A token is worth what an ssh key is worth: whoever has it runs code on the cluster. It travels as a
 file path (`RAY_AUTH_TOKEN_PATH`), not as a value, so that it is in no command line, log, spec or
 MLflow tag. Ray looks for it in `RAY_AUTH_TOKEN`, then in the file `RAY_AUTH_TOKEN_PATH`, then in
-`~/.ray/auth_token`, and so do we; Ray's own generator leaves that file readable by everybody (0644).
+`~/.ray/auth_token`, and so do we; Ray's own generator leaves that file readable by all (0644).
 """
 
 from __future__ import annotations

@@ -1,0 +1,334 @@
+"""A real Ray cluster of several nodes on this machine: a head without CPUs and N raylets.
+
+Every node is its own `ray start --block` process in its own session and its own scratch folder
+(with a shared one, the first raylet that dies deletes files the others use), with token
+authentication and a dashboard on 127.0.0.1. Pids are in a state file, and each is ended by pid and
+start time: `ray stop` would end every Ray of this user. A head and two nodes start in about 6 s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cluster import auth
+from cluster.errors import FailedRun, UserError
+
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 15.0
+# Handles of what was started here: nodes outlive the call, and a dropped handle would warn of it.
+_STARTED: list[subprocess.Popen[bytes]] = []
+_OBJECT_STORE_BYTES = 256 * 2**20  # sweeps move no data through Ray; its default is 30 % of memory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Node:
+    """One node: the `ray start` process and what it started, each as (pid, start time)."""
+
+    name: str
+    processes: tuple[tuple[int, float], ...]
+
+    def alive(self) -> Iterator[psutil.Process]:
+        """The processes that are still the ones that were started, and their children now."""
+        seen: set[int] = set()
+        for pid, created in self.processes:
+            try:
+                process = psutil.Process(pid)
+                if abs(process.create_time() - created) > 1.0:
+                    continue
+                family = [process, *process.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue
+            for member in family:
+                if member.pid not in seen and _is_running(member):
+                    seen.add(member.pid)
+                    yield member
+
+    def find(self, part: str) -> psutil.Process:
+        """The first live process whose program is `part`: "raylet", "gcs_server", "ray::NAME"."""
+        for process in self.alive():
+            words = process.cmdline()
+            if words and (Path(words[0]).name == part or words[0].startswith(part)):
+                return process
+        raise LookupError(f"no {part} on {self.name}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalCluster:
+    """A running cluster: `address` for Ray drivers, `dashboard` (a URL) for jobs."""
+
+    name: str
+    home: str
+    address: str
+    dashboard: str
+    scratch: Path
+    state_file: Path
+    nodes: tuple[Node, ...]
+
+    def save(self) -> None:
+        """Write the state file whole."""
+        data = {
+            **dataclasses.asdict(self),
+            "scratch": str(self.scratch),
+            "state_file": str(self.state_file),
+        }
+        self.state_file.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.state_file.with_suffix(".tmp")
+        draft.write_text(json.dumps(data, indent=1))
+        os.replace(draft, self.state_file)
+
+    def node(self, name: str) -> Node:
+        """The node of that name."""
+        return next(node for node in self.nodes if node.name == name)
+
+    def is_alive(self) -> bool:
+        """Whether any process of it is left."""
+        return any(True for node in self.nodes for _ in node.alive())
+
+    def add_node(
+        self, name: str, *, cpus: int = 1, resources: Mapping[str, float] | None = None
+    ) -> LocalCluster:
+        """Start one more node; returns the cluster with it."""
+        process = _start_worker(self, name, cpus, range(0), resources)
+        return self.with_nodes({name: process}, wait_for=[name])
+
+    def with_nodes(
+        self, started: Mapping[str, subprocess.Popen[bytes]], *, wait_for: list[str]
+    ) -> LocalCluster:
+        """Wait until the nodes `wait_for` have joined; returns the cluster that knows `started`."""
+        known = {node.name: node for node in self.nodes}
+        gone = sum(1 for node in self.nodes if node.name not in started and not any(node.alive()))
+        count = len({*known, *started}) - gone
+        for name in wait_for:
+            _wait_for_nodes(self.dashboard, count, started[name], self.scratch / f"{name}.log")
+        known |= {name: _record(name, process.pid) for name, process in started.items()}
+        grown = dataclasses.replace(self, nodes=tuple(known.values()))
+        grown.save()
+        return grown
+
+
+def state_file(name: str) -> Path:
+    """Where the pids of the local cluster `name` are kept: not in the home, which may be shared."""
+    folder = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(folder) / "s4sweep" / "clusters" / f"{name}.json"
+
+
+def load(name: str) -> LocalCluster | None:
+    """The cluster of that name, or None if none was started (its processes may be gone)."""
+    path = state_file(name)
+    if not path.exists():
+        return None
+    data = json.loads(path.read_text())
+    nodes = tuple(
+        Node(name=n["name"], processes=tuple((int(p), float(t)) for p, t in n["processes"]))
+        for n in data.pop("nodes")
+    )
+    data |= {"scratch": Path(data["scratch"]), "state_file": path}
+    return LocalCluster(**data, nodes=nodes)
+
+
+def up(home: str, *, workers: int, cpus: int, gpus: int = 0, name: str = "local") -> LocalCluster:
+    """Start a head and `workers` nodes with `cpus` CPUs and `gpus` of this machine's GPUs each.
+
+    `home` becomes the nodes' S4SWEEP_HOME. Raises UserError if a cluster of that name runs already,
+    FailedRun if one does not start; nothing is left running then.
+    """
+    old = load(name)
+    if old is not None:
+        if old.is_alive():
+            raise UserError(
+                f"cluster {name!r} is up already: s4sweep cluster down --name {name} ends it."
+            )
+        down(old)
+    scratch = Path(tempfile.mkdtemp(prefix="s4ray-"))
+    host, port, dashboard_port = _own_address(), _free_port(), _free_port()
+    command = [
+        *("--head", f"--node-ip-address={host}", f"--port={port}", "--num-cpus=0", "--num-gpus=0"),
+        *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}"),
+        f"--ray-client-server-port={_free_port()}",
+    ]
+    cluster = LocalCluster(
+        name=name,
+        home=home,
+        address=f"{host}:{port}",
+        dashboard=f"http://127.0.0.1:{dashboard_port}",
+        scratch=scratch,
+        state_file=state_file(name),
+        nodes=(),
+    )
+    started = {"head": _spawn(cluster, "head", command)}
+    try:
+        cluster = cluster.with_nodes(started, wait_for=["head"])
+        for i in range(workers):
+            devices = range(i * gpus, (i + 1) * gpus)
+            started[f"node{i + 1}"] = _start_worker(cluster, f"node{i + 1}", cpus, devices)
+        return cluster.with_nodes(started, wait_for=list(started))
+    except BaseException:
+        records = tuple(_record(node, process.pid) for node, process in started.items())
+        down(dataclasses.replace(cluster, nodes=records))
+        raise
+
+
+def _start_worker(
+    cluster: LocalCluster,
+    name: str,
+    cpus: int,
+    devices: range,
+    resources: Mapping[str, float] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start one raylet that offers `cpus` CPUs, the GPUs `devices`, and custom `resources`."""
+    command = [f"--address={cluster.address}", f"--num-cpus={cpus}", f"--num-gpus={len(devices)}"]
+    if resources:
+        command.append(f"--resources={json.dumps(dict(resources))}")
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))}
+    return _spawn(cluster, name, command, visible)
+
+
+def _spawn(
+    cluster: LocalCluster,
+    name: str,
+    command: list[str],
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    words = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+        *command,
+        f"--temp-dir={cluster.scratch / name}",
+        f"--object-store-memory={_OBJECT_STORE_BYTES}",
+        f"--dashboard-agent-listen-port={_free_port()}",
+        f"--metrics-export-port={_free_port()}",
+    ]
+    variables = {
+        **{k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
+        **auth.child_environment(),
+        "S4SWEEP_HOME": cluster.home,
+        "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": "60",
+        **(environment or {}),
+    }
+    with (cluster.scratch / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            words,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _STARTED.append(process)
+    return process
+
+
+def down(cluster: LocalCluster) -> int:
+    """End every process of the cluster, remove its files; returns how many processes there were."""
+    processes = [p for node in reversed(cluster.nodes) for p in node.alive()]
+    for node in reversed(cluster.nodes):
+        # The `ray start` processes first: each ends the processes of its node in order.
+        for process in list(node.alive())[:1]:
+            _signal(process, signal.SIGCONT)
+            _signal(process, signal.SIGTERM)
+    _, left = psutil.wait_procs(processes, timeout=_STOP_TIMEOUT_S)
+    for process in left:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(left, timeout=_STOP_TIMEOUT_S)
+    _STARTED[:] = [handle for handle in _STARTED if handle.poll() is None]
+    shutil.rmtree(cluster.scratch, ignore_errors=True)
+    cluster.state_file.unlink(missing_ok=True)
+    return len(processes)
+
+
+def get(url: str, *, timeout_s: float = 5.0, token: bool = True) -> Any:
+    """The JSON that a dashboard URL answers, asked with the token; raises OSError."""
+    request = urllib.request.Request(url)
+    value = auth.read_token() if token else None
+    if value:
+        request.add_header("Authorization", f"Bearer {value}")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
+
+
+def alive_nodes(dashboard: str) -> list[dict[str, Any]]:
+    """Ray's own list of the nodes that are alive, from the dashboard."""
+    summary = get(f"{dashboard}/nodes?view=summary")["data"]["summary"]
+    return [node for node in summary if node["raylet"].get("state") == "ALIVE"]
+
+
+def _wait_for_nodes(dashboard: str, count: int, main: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    reason = "it did not answer"
+    while time.monotonic() < deadline:
+        if main.poll() is not None:
+            reason = f"`ray start` ended with {main.returncode}"
+            break
+        try:
+            if len(alive_nodes(dashboard)) >= count:
+                return
+        except (OSError, KeyError, ValueError) as error:
+            reason = str(error)
+        time.sleep(0.2)
+    tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+    words = auth.redact(tail)
+    raise FailedRun(f"Ray node {log.stem} did not start: {reason}. Its last words: {words}")
+
+
+def _record(name: str, pid: int) -> Node:
+    try:
+        main = psutil.Process(pid)
+        family = [main, *main.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    found = []
+    for process in family:
+        try:
+            # Workers come and go; they are found as children of their raylet when it matters.
+            if not process.name().startswith("ray::"):
+                found.append((process.pid, process.create_time()))
+        except psutil.NoSuchProcess:
+            continue
+    return Node(name=name, processes=tuple(found))
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+
+
+def _own_address() -> str:
+    """The address that Ray would choose; it replaces 127.0.0.1 by it anyway."""
+    import ray.util
+
+    return str(ray.util.get_node_ip_address())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,88 @@
+"""A local cluster is several real nodes, asks for its token, survives a lost node, ends wholly."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster import auth, nodes
+from cluster.errors import UserError
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nodes.LocalCluster]:
+    folder = tmp_path_factory.mktemp("nodes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(folder / "token"))
+        patch.delenv("RAY_AUTH_TOKEN", raising=False)
+        cluster = nodes.up(str(folder / "home"), workers=2, cpus=1)
+        yield cluster
+        nodes.down(nodes.load("local") or cluster)
+
+
+def test_the_head_has_no_cpus_and_the_nodes_have_theirs(cluster: nodes.LocalCluster) -> None:
+    alive = nodes.alive_nodes(cluster.dashboard)
+    cpus = sorted(node["raylet"]["resourcesTotal"].get("CPU", 0) for node in alive)
+    assert cpus == [0, 1, 1]
+    assert [node.name for node in cluster.nodes] == ["head", "node1", "node2"]
+
+
+def test_nobody_gets_in_without_the_token(cluster: nodes.LocalCluster) -> None:
+    url = f"{cluster.dashboard}/api/version"
+    assert nodes.get(url)["ray_version"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        nodes.get(url, token=False)
+    assert refused.value.code == 401
+
+
+def test_no_command_line_or_log_of_a_node_holds_the_token(cluster: nodes.LocalCluster) -> None:
+    token = auth.read_token()
+    assert token
+    lines = [" ".join(p.cmdline()) for node in cluster.nodes for p in node.alive()]
+    assert len(lines) > 6
+    assert not [line for line in lines if token in line]
+    logs = [p for p in cluster.scratch.rglob("*") if p.suffix in (".log", ".out", ".err")]
+    assert logs
+    assert not [p for p in logs if p.is_file() and token in p.read_text(errors="replace")]
+    assert token not in cluster.state_file.read_text()
+
+
+def test_a_second_cluster_of_the_name_is_refused(cluster: nodes.LocalCluster) -> None:
+    with pytest.raises(UserError, match="is up already: s4sweep cluster down --name local ends it"):
+        nodes.up(cluster.home, workers=1, cpus=1)
+
+
+def test_a_node_joins_and_dies_and_the_cluster_notices(cluster: nodes.LocalCluster) -> None:
+    grown = cluster.add_node("extra", resources={"slot": 1})
+    assert len(nodes.alive_nodes(cluster.dashboard)) == 4
+    grown.node("extra").find("raylet").kill()
+    deadline = time.monotonic() + 30
+    while len(nodes.alive_nodes(cluster.dashboard)) == 4:
+        assert time.monotonic() < deadline, "the dead node is still listed as alive"
+        time.sleep(0.2)
+    assert list(cluster.node("node1").alive())
+
+
+def test_a_stranger_with_a_recycled_pid_is_not_touched() -> None:
+    """A pid alone does not name a process: the start time must agree too."""
+    node = nodes.Node(name="old", processes=((psutil.Process().pid, 1.0),))
+    assert not list(node.alive())
+
+
+def test_down_leaves_no_process_and_no_file(cluster: nodes.LocalCluster) -> None:
+    current = nodes.load("local")
+    assert current is not None
+    processes = [p for node in current.nodes for p in node.alive()]
+    assert nodes.down(current) == len(processes) > 6
+    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not current.scratch.exists()
+    assert nodes.load("local") is None
+    assert not Path(current.state_file).exists()

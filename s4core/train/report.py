@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 StoppedBy = Literal["epochs", "patience"]
 
+# Metrics that no two runs share: everything else is equal between a run and its repetition.
+MEASURED = frozenset({"epoch_s", "samples_per_s", "peak_memory_mb"})
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochReport:

@@ -1,0 +1,272 @@
+"""One model in training: an epoch at a time, its state as plain data in between.
+
+Randomness of an epoch is a function of (seed, epoch, rank), so no generator state has to be kept
+and nobody else's is touched. Under torch.distributed each process takes its share of the batches;
+gradients and metrics are those of the whole batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from s4core.config import TaskShape
+from s4core.models import build
+from s4core.train.config import TrainConfig
+from s4core.train.data import Batch, Tensors, TrainData, to_device
+from s4core.train.errors import Diverged
+from s4core.train.measure import peak_memory_mb, reset_peak_memory
+from s4core.train.metrics import Meter
+from s4core.train.optim import build_optimizer, parameter_groups
+from s4core.train.schedules import learning_rate
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Steps between two looks at the loss: each look waits for a GPU to finish.
+_LOOK_EVERY = 50
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, *numbers: int) -> Iterator[None]:
+    """Draw from torch's global generators as if seeded by `numbers`; put them back afterwards."""
+    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Which process this is, of how many; (0, 1) outside of torch.distributed."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+class Training:
+    """The model of `config` with its optimiser; `train_epoch` changes it, `state` tells all of it.
+
+    model: the bare module. Raises ConfigError for a model that cannot be built.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        shape: TaskShape,
+        train: TrainConfig,
+        data: TrainData,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.shape, self.train, self.data = shape, train, data
+        self.seed, self.device = seed, device
+        self.rank, self.world = rank_and_world()
+        with seeded(device, seed):
+            self.model = build(config, shape).to(device)
+        self.optimizer = build_optimizer(self.model, train)
+        self._ema = _average(self.model, train.ema) if train.ema else None
+        self._scaler = torch.amp.GradScaler(device.type, enabled=train.precision == "fp16")
+        forward: nn.Module = self.model
+        if self.world > 1:
+            forward = DistributedDataParallel(self.model)
+        self._wrapped = forward
+        self._forward: Any = torch.compile(forward, dynamic=False) if train.compile else forward
+        batches = math.ceil(data.size("train") / (train.batch_size * self.world))
+        self.steps_per_epoch = math.ceil(batches / train.accumulate)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model whose scores count: the averaged weights if there are any."""
+        return self.model if self._ema is None else self._ema.module
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on, as tensors and plain data."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "ema": None if self._ema is None else self._ema.state_dict(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` told; rates and decays stay those of this run's settings.
+
+        Raises ValueError or RuntimeError if it is the state of another model or optimiser.
+        """
+        self.model.load_state_dict(state["model"])
+        fresh = parameter_groups(self.model, self.train)
+        names = [[name for name, _ in group["params"]] for group in fresh]
+        if [g["param_names"] for g in state["optimizer"]["param_groups"]] != names:
+            raise ValueError("the optimiser's groups are those of another model")
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, ours in zip(self.optimizer.param_groups, fresh, strict=True):
+            group.update({k: ours[k] for k in ("lr", "base_lr", "weight_decay")})
+        self._scaler.load_state_dict(state["scaler"])
+        if self._ema is not None:
+            # Averaging that begins now begins with the weights as they are.
+            if state["ema"] is None:
+                self._ema.update_parameters(self.model)
+            else:
+                self._ema.load_state_dict(state["ema"])
+
+    def run_epoch(self, epoch: int, *, plateau: float) -> dict[str, float]:
+        """Train `epoch` (from 1), then look at the validation split; return all its metrics.
+
+        plateau: factor on the rates, see schedules.py. Raises Diverged.
+        """
+        start = time.perf_counter()
+        reset_peak_memory(self.device)
+        with seeded(self.device, self.seed, epoch, self.rank):
+            trained, examples = self._train_epoch(epoch, plateau)
+        trained_s = time.perf_counter() - start
+        validated = self.evaluate("val")
+        step = epoch * self.steps_per_epoch - 1
+        return {
+            **{f"train/{k}": v for k, v in trained.items()},
+            **{f"val/{k}": v for k, v in validated.items()},
+            "lr": self._rate(self.train.lr, step, plateau),
+            "lr/ssm": self._rate(self.train.ssm_rate, step, plateau),
+            "epoch_s": time.perf_counter() - start,
+            "samples_per_s": examples / trained_s,
+            "peak_memory_mb": peak_memory_mb(self.device),
+        }
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Score the evaluated model on a split."""
+        meter = self._meter(self.train.metrics)
+        size = self.train.eval_batch_size or self.train.batch_size
+        self.evaluated.eval()
+        model = self._forward if self._ema is None and self.train.compile else self.evaluated
+        with torch.no_grad():
+            for batch in self._batches(split, batch_size=size, epoch=0, shuffle=False):
+                tensors = to_device(batch, self.device, tokens=self.shape.tokens)
+                meter.loss(self._output(model, tensors), tensors.y, tensors.lengths)
+        if self.world > 1:
+            meter.reduce(self.device)
+        return meter.result()
+
+    def _train_epoch(self, epoch: int, plateau: float) -> tuple[dict[str, float], int]:
+        self._wrapped.train()
+        meter = self._meter((), self.train.label_smoothing)
+        batches = self._batches(
+            "train", batch_size=self.train.batch_size, epoch=epoch, shuffle=True
+        )
+        examples = 0
+        for index, group in enumerate(_groups(batches, self.train.accumulate)):
+            step = (epoch - 1) * self.steps_per_epoch + index
+            for parameters in self.optimizer.param_groups:
+                parameters["lr"] = self._rate(parameters["base_lr"], step, plateau)
+            examples += self._step(group, meter)
+            if index % _LOOK_EVERY == 0 and self.world == 1:
+                _look(meter, epoch)
+        if self.world > 1:
+            meter.reduce(self.device)
+        _look(meter, epoch)
+        return meter.result(), examples * self.world
+
+    def _step(self, batches: tuple[Batch, ...], meter: Meter) -> int:
+        """One optimiser step on the mean loss over the batches; return the number of examples."""
+        self.optimizer.zero_grad(set_to_none=True)
+        examples, unit, terms = 0, 0.0, 0.0
+        for index, batch in enumerate(batches):
+            tensors = to_device(batch, self.device, tokens=self.shape.tokens)
+            is_last = index == len(batches) - 1
+            with self._no_sync(not is_last):
+                output = self._output(self._forward, tensors)
+                total, count = meter.loss(output, tensors.y, tensors.lengths)
+                unit = unit or self._unit(count)
+                self._scaler.scale(total / unit).backward()  # type: ignore[no-untyped-call]
+            terms += count
+            examples += tensors.size
+        self._scaler.unscale_(self.optimizer)
+        self._scale_gradients(unit, terms)
+        if self.train.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.train.grad_clip)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        if self._ema is not None:
+            self._ema.update_parameters(self.model)
+        return examples
+
+    def _unit(self, count: float) -> float:
+        """What sums of losses are divided by before the backward: equal over processes, near 1."""
+        if self.world == 1:
+            return max(count, 1.0)
+        steps = self.shape.length if self.shape.target.startswith("step") else 1
+        return float(self.train.batch_size * steps)
+
+    def _scale_gradients(self, unit: float, terms: float) -> None:
+        """Make gradients of sum / unit (averaged over processes) those of the mean over all."""
+        if self.world > 1:
+            everywhere = torch.tensor(terms, dtype=torch.float64, device=self.device)
+            dist.all_reduce(everywhere)
+            terms = float(everywhere) / self.world
+        if terms not in (unit, 0.0):
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(unit / terms)
+
+    def _output(self, model: Any, batch: Tensors) -> Tensor:
+        dtype = _DTYPES[self.train.precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
+            output = model(batch.x, lengths=batch.lengths, rate=batch.rate, dt=batch.dt)
+        assert isinstance(output, Tensor)
+        return output
+
+    def _batches(
+        self, split: str, *, batch_size: int, epoch: int, shuffle: bool
+    ) -> Iterator[Batch]:
+        share = {"rank": self.rank, "world": self.world} if self.world > 1 else {}
+        return self.data.batches(
+            split, batch_size=batch_size, epoch=epoch, seed=self.seed, shuffle=shuffle, **share
+        )
+
+    def _meter(self, extra: tuple[str, ...], label_smoothing: float = 0.0) -> Meter:
+        return Meter(
+            self.shape,
+            extra=extra,
+            label_smoothing=label_smoothing,
+            value_loss=self.train.value_loss,
+        )
+
+    def _rate(self, base: float, step: int, plateau: float) -> float:
+        return learning_rate(
+            self.train, base, step=step, steps_per_epoch=self.steps_per_epoch, plateau=plateau
+        )
+
+    def _no_sync(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
+        if wanted and isinstance(self._wrapped, DistributedDataParallel):
+            return self._wrapped.no_sync()
+        return contextlib.nullcontext()
+
+
+def _groups(batches: Iterator[Batch], size: int) -> Iterator[tuple[Batch, ...]]:
+    while group := tuple(itertools.islice(batches, size)):
+        yield group
+
+
+def _look(meter: Meter, epoch: int) -> None:
+    loss = meter.loss_so_far
+    if not math.isfinite(loss):
+        raise Diverged(epoch, loss)
+
+
+def _average(model: nn.Module, decay: float) -> AveragedModel:
+    """Average the weights; the decay grows to its full value, so that the first ones fade soon."""
+
+    def update(averages: Any, weights: Any, count: Any) -> None:
+        young = (1.0 + float(count)) / (10.0 + float(count))
+        torch._foreach_lerp_(list(averages), list(weights), 1.0 - min(decay, young))
+
+    return AveragedModel(model, multi_avg_fn=update)

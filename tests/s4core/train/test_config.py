@@ -1,0 +1,41 @@
+"""TrainConfig refuses what cannot be, in words that name the setting."""
+
+from __future__ import annotations
+
+import pytest
+
+from s4core.config import ConfigError, from_mapping, to_mapping
+from s4core.train.config import TrainConfig
+
+
+def test_it_round_trips_as_plain_data():
+    train = TrainConfig(epochs=3, patience=2, metrics=("f1",), betas=(0.9, 0.98))
+    assert from_mapping(TrainConfig, to_mapping(train)) == train
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "train: need epochs >= 1, got 0."),
+        ({"lr": 0.0}, "train: need lr > 0, got 0.0."),
+        ({"ssm_lr": -1.0}, "train: need ssm_lr >= 0 (or null), got -1.0."),
+        ({"patience": 0}, "train: need patience >= 1 (or null), got 0."),
+        ({"label_smoothing": 1.0}, "train: need label_smoothing in [0, 1), got 1.0."),
+        ({"warmup": 5.0, "epochs": 5}, "train: need warmup < epochs, got 5.0 and 5."),
+        ({"lr_min": 0.1, "lr": 0.01}, "train: need lr_min <= lr = 0.01, got 0.1."),
+        ({"metrics": ["auc"]}, "train: need metrics of"),
+        ({"schedule": "cosin"}, "train.schedule: no choice 'cosin'"),
+        ({"lr": "1e-3"}, "train.lr: wants a number, got '1e-3', which YAML reads as text"),
+        ({"batchsize": 3}, "Did you mean 'batch_size'?"),
+    ],
+)
+def test_what_cannot_be_is_refused(settings, message):
+    with pytest.raises(ConfigError) as error:
+        from_mapping(TrainConfig, settings, path="train")
+    assert message in str(error.value)
+
+
+def test_the_rates_of_the_state_space_follow_lr_unless_told():
+    assert (TrainConfig(lr=0.01).ssm_rate, TrainConfig(lr=0.0005).ssm_rate) == (0.001, 0.0005)
+    assert TrainConfig(ssm_lr=0.0).ssm_rate == 0.0
+    assert TrainConfig(ssm_lr=0.002).dt_rate == 0.002

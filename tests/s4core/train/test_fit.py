@@ -1,0 +1,275 @@
+"""The three promises of `fit`: on disk before it is told, restart is resume, equal bit by bit."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from s4core.config import TaskShape
+from s4core.train import checkpoint
+from s4core.train.config import TrainConfig
+from s4core.train.errors import CheckpointError, Diverged
+from s4core.train.fit import evaluate, fit, load_model
+from s4core.train.report import MEASURED, EpochReport
+from tests.s4core.train.tiny import NAME, SHAPE, Batch, Waves
+
+MODEL = {"name": NAME}
+TRAIN = TrainConfig(epochs=4, batch_size=16, lr=0.02, warmup=0.5, weight_decay=0.05)
+
+
+def run(folder: Path, train: TrainConfig = TRAIN, **options) -> Iterator[EpochReport]:
+    return fit(MODEL, SHAPE, train, Waves(), folder, **options)
+
+
+def told(reports: Iterator[EpochReport]) -> list[dict]:
+    """What must be equal between two runs: everything but times and memory."""
+    plain = [r.to_json() for r in reports]
+    for report in plain:
+        report["metrics"] = {k: v for k, v in report["metrics"].items() if k not in MEASURED}
+    return plain
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.read(folder / "last.pt")["model"]
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    theirs = weights(other)
+    for name, tensor in weights(one).items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def test_it_learns(tmp_path):
+    reports = list(run(tmp_path, TrainConfig(epochs=12, batch_size=8, lr=0.03)))
+    assert [r.epoch for r in reports] == list(range(1, 13))
+    assert reports[-1].stopped_by == "epochs"
+    assert all(r.stopped_by is None for r in reports[:-1])
+    assert reports[0].metrics["val/accuracy"] < 0.75 < reports[-1].metrics["val/accuracy"]
+    assert evaluate(tmp_path, Waves())["test/accuracy"] > 0.7
+
+
+def test_every_report_has_the_same_finite_metrics(tmp_path):
+    for report in run(tmp_path):
+        assert set(report.metrics) == {
+            *("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "lr/ssm"),
+            *("epoch_s", "samples_per_s", "peak_memory_mb"),
+        }
+        assert all(np.isfinite(v) for v in report.metrics.values())
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau", "constant"])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_two_and_two_epochs_are_four_epochs(tmp_path, schedule, ema):
+    train = TrainConfig(epochs=4, batch_size=16, lr=0.02, schedule=schedule, ema=ema)
+    undisturbed = told(run(tmp_path / "one", train))
+    stopped = run(tmp_path / "two", train)
+    list(itertools.islice(stopped, 2))
+    stopped.close()
+    torch.rand(3)  # somebody else draws random numbers in between
+    assert told(run(tmp_path / "two", train)) == undisturbed
+    assert_same_weights(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_finished_run_tells_its_reports_again_and_changes_nothing(tmp_path):
+    first = list(run(tmp_path))
+    stamps = {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    assert list(run(tmp_path)) == first
+    assert {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == stamps
+
+
+def test_more_epochs_go_on_where_the_run_ended(tmp_path):
+    short = TrainConfig(epochs=2, batch_size=16, schedule="constant")
+    long = TrainConfig(epochs=4, batch_size=16, schedule="constant")
+    before = told(run(tmp_path / "a", short))
+    after = told(run(tmp_path / "a", long))
+    assert before[1]["stopped_by"] == "epochs" and after[1]["stopped_by"] is None
+    assert after == told(run(tmp_path / "b", long))
+    assert_same_weights(tmp_path / "a", tmp_path / "b")
+
+
+def test_the_state_is_on_disk_before_a_report_is_told(tmp_path):
+    for report in run(tmp_path):
+        assert checkpoint.read(tmp_path / "last.pt")["epoch"] == report.epoch
+        if report.best:
+            assert checkpoint.read(tmp_path / "best.pt")["epoch"] == report.epoch
+
+
+def test_other_random_numbers_do_not_matter_and_are_not_touched(tmp_path):
+    torch.manual_seed(1)
+    expected = torch.rand(4)
+    torch.manual_seed(1)
+    one = told(run(tmp_path / "one"))
+    assert torch.equal(torch.rand(4), expected)
+    assert told(run(tmp_path / "two")) == one
+    assert told(run(tmp_path / "three", seed=1)) != one
+
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from s4core.train.fit import fit
+from tests.s4core.train.test_fit import MODEL, TRAIN, run, told
+for report in run(Path(sys.argv[1])):
+    print(json.dumps(told([report])[0]), flush=True)
+"""
+
+
+def test_a_run_killed_at_random_moments_tells_what_an_undisturbed_one_tells(tmp_path):
+    """Real SIGKILLs, at moments that no test author chose: before, in and between the epochs."""
+    undisturbed = told(run(tmp_path / "one"))
+    random = np.random.default_rng(int(os.environ.get("S4_KILL_SEED", "0")))
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    seen = 0
+    while seen < len(undisturbed):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(tmp_path / "two")],
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        assert child.stdout is not None
+        wanted = seen + int(random.integers(1, 3))
+        lines = list(itertools.islice(child.stdout, wanted))
+        time.sleep(random.uniform(0, 0.05))
+        child.send_signal(signal.SIGKILL)
+        lines += child.stdout.readlines()
+        child.wait()
+        child.stdout.close()
+        stream = [json.loads(line) for line in lines if line.endswith("\n")]
+        assert len(stream) > seen, "every start tells at least one epoch more"
+        assert stream == undisturbed[: len(stream)]
+        seen = len(stream)
+    assert told(run(tmp_path / "two")) == undisturbed
+    assert_same_weights(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_torn_checkpoint_falls_back_to_its_predecessor_and_says_so(tmp_path, caplog):
+    undisturbed = told(run(tmp_path / "one"))
+    list(itertools.islice(run(tmp_path / "two"), 3))
+    last = tmp_path / "two" / "last.pt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    assert told(run(tmp_path / "two")) == undisturbed
+    assert "last.pt: is damaged" in caplog.text
+    assert "Going on from previous.pt, epoch 2." in caplog.text
+
+
+def test_two_torn_checkpoints_are_an_error_and_not_a_fresh_start(tmp_path):
+    list(itertools.islice(run(tmp_path), 3))
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).write_bytes(b"PK\3\4 nothing")
+    with pytest.raises(CheckpointError, match=r"previous\.pt: is damaged"):
+        next(run(tmp_path))
+
+
+def test_the_checkpoint_of_another_model_is_refused(tmp_path):
+    next(run(tmp_path))
+    with pytest.raises(CheckpointError, match="another model: d_model was 8, is 4"):
+        next(fit({"name": NAME, "d_model": 4}, SHAPE, TRAIN, Waves(), tmp_path))
+    with pytest.raises(CheckpointError, match="another objective"):
+        next(run(tmp_path, metric="val/loss", mode="min"))
+
+
+def test_a_guard_that_raises_leaves_the_folder_as_it_was(tmp_path):
+    next(run(tmp_path))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def lost() -> None:
+        raise PermissionError("the trial belongs to another attempt")
+
+    stream = run(tmp_path, guard=lost)
+    next(stream)  # the replayed one
+    with pytest.raises(PermissionError):
+        next(stream)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_loss_that_is_no_number_is_an_error_that_names_the_epoch(tmp_path):
+    class Poisoned(Waves):
+        def batches(self, split, *, epoch, **rest):
+            for batch in super().batches(split, epoch=epoch, **rest):
+                yield Batch(batch.x * np.float32(np.nan if epoch == 2 else 1), batch.y)
+
+    stream = fit(MODEL, SHAPE, TRAIN, Poisoned(), tmp_path)
+    assert next(stream).epoch == 1
+    with pytest.raises(Diverged, match="became nan in epoch 2: lower lr"):
+        next(stream)
+    assert checkpoint.read(tmp_path / "last.pt")["epoch"] == 1
+
+
+def test_patience_ends_a_run_and_more_patience_goes_on(tmp_path):
+    def impatient(patience):
+        return TrainConfig(epochs=20, batch_size=16, schedule="constant", patience=patience)
+
+    # 33 examples that are nearly noise: the best accuracy of 20 epochs does not come step by step.
+    noise = Waves(noise=30.0)
+    short = list(fit(MODEL, SHAPE, impatient(2), noise, tmp_path))
+    assert short[-1].stopped_by == "patience" and len(short) < 20
+    best = max(r.epoch for r in short if r.best)
+    assert short[-1].epoch - best == 2
+    longer = list(fit(MODEL, SHAPE, impatient(None), noise, tmp_path))
+    assert len(longer) == 20 and longer[-1].stopped_by == "epochs"
+    assert [r.metrics for r in longer[: len(short)]] == [r.metrics for r in short]
+
+
+def test_a_wrong_objective_is_refused_with_the_nearest_name(tmp_path):
+    with pytest.raises(ValueError, match="Did you mean 'val/accuracy'"):
+        next(run(tmp_path, metric="val/acuracy"))
+
+
+def test_the_model_that_is_loaded_is_the_best_one(tmp_path):
+    best = [r for r in run(tmp_path) if r.best][-1]
+    model, made_by = load_model(tmp_path)
+    assert made_by["model"]["name"] == NAME and not model.training
+    scores = evaluate(tmp_path, Waves(), split="val")
+    assert scores["val/accuracy"] == best.metrics["val/accuracy"]
+    assert scores["val/loss"] == pytest.approx(best.metrics["val/loss"], abs=1e-12)
+
+
+def test_accumulated_batches_give_the_step_of_one_large_batch(tmp_path):
+    """Equal to rounding: batch norm sees the same batches, so it is left out (dropout too)."""
+    shape = TaskShape(d_input=1, d_output=3, length=24, target="step_class")
+    states = {}
+    for size, accumulate in ((32, 1), (8, 4)):
+        train = TrainConfig(
+            epochs=1, batch_size=size, accumulate=accumulate, eval_batch_size=64, optimizer="sgd"
+        )
+        folder = tmp_path / str(size)
+        model = {"name": "tests.s4core.train.plain"}
+        list(fit(model, shape, train, Waves(shape), folder))
+        states[size] = weights(folder)
+    for name, tensor in states[32].items():
+        torch.testing.assert_close(tensor, states[8][name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains_and_keeps_float32_weights(tmp_path, precision):
+    train = TrainConfig(epochs=6, batch_size=16, lr=0.02, precision=precision)
+    stream = run(tmp_path / "a", train)
+    list(itertools.islice(stream, 3))
+    reports = told(run(tmp_path / "a", train))
+    assert reports == told(run(tmp_path / "b", train))
+    assert reports[-1]["metrics"]["train/loss"] < reports[0]["metrics"]["train/loss"]
+    assert all(w.dtype != torch.float16 for w in weights(tmp_path / "a").values())
+
+
+def test_averaged_weights_are_what_is_evaluated_and_kept(tmp_path):
+    train = TrainConfig(epochs=3, batch_size=16, lr=0.02, ema=0.99)
+    reports = list(run(tmp_path, train))
+    last = evaluate(tmp_path, Waves(), split="val", checkpoint="last")
+    assert last["val/loss"] == pytest.approx(reports[-1].metrics["val/loss"], abs=1e-12)
+    averaged, _ = load_model(tmp_path, "last")
+    assert not torch.equal(
+        averaged.state_dict()["decoder.weight"], weights(tmp_path)["decoder.weight"]
+    )

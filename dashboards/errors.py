@@ -1,0 +1,23 @@
+"""The exceptions of this package.
+
+DashboardError (ValueError)
+  RecordError   no such sweep in this home
+  ServerError   the MLflow server did not come up
+  ShipperBusy   another process ships the sweep
+"""
+
+
+class DashboardError(ValueError):
+    """A mistake of the user, or something only the user can mend; the message says what to do."""
+
+
+class RecordError(DashboardError):
+    """There is no such sweep in this home."""
+
+
+class ServerError(DashboardError):
+    """The MLflow server did not come up."""
+
+
+class ShipperBusy(DashboardError):
+    """Another process ships this sweep; it needs no help."""

@@ -1,0 +1,103 @@
+"""The leaderboard of a sweep: for the terminal (rich) and as plain columns for MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from sweeps.types import SweepResult, TrialResult, TrialState
+
+STYLES = {
+    TrialState.RUNNING: "cyan",
+    TrialState.WAITING: "dim",
+    TrialState.PRUNED: "yellow",
+    TrialState.FAILED: "red",
+}
+
+
+def ranking(result: SweepResult) -> list[TrialResult]:
+    """Trials from best to worst; those without a value (and the failed ones) last, by number."""
+    sign = -1.0 if result.objective.mode == "max" else 1.0
+
+    def key(trial: TrialResult) -> tuple[bool, float, int]:
+        scored = trial.value is not None and trial.state is not TrialState.FAILED
+        return not scored, sign * float(trial.value or 0.0) if scored else 0.0, trial.number
+
+    return sorted(result.trials, key=key)
+
+
+def shared_names(result: SweepResult) -> list[str]:
+    """The parameters that the study chose, short names first for those that all trials have."""
+    counts: dict[str, int] = {}
+    for trial in result.trials:
+        for name in trial.params:
+            counts[name] = counts.get(name, 0) + 1
+    return sorted(counts, key=lambda name: -counts[name])
+
+
+def leaderboard(
+    result: SweepResult, *, rows: int = 10, test: Mapping[int, float] | None = None
+) -> Table:
+    """The best `rows` trials as a table for the terminal.
+
+    test: the objective's figure on the test split by trial number, where it is known.
+    """
+    shown = ranking(result)[:rows]
+    metric = result.objective.metric
+    title = f"{escape(result.name)}: {len(shown)} of {len(result.trials)} trials, by {metric}"
+    view = Table(title=title, title_justify="left", title_style="bold")
+    for name in ("#", "trial"):
+        view.add_column(name, justify="right")
+    view.add_column(metric, justify="right", style="bold")
+    if test:
+        view.add_column(metric.replace("val/", "test/"), justify="right")
+    view.add_column("state")
+    view.add_column("epochs", justify="right")
+    view.add_column("what the search chose", overflow="fold")
+    for rank, trial in enumerate(shown, 1):
+        cells = [str(rank), str(trial.number), number(trial.value)]
+        if test:
+            cells.append(number(test.get(trial.number)))
+        style = STYLES.get(trial.state, "")
+        state = f"[{style}]{trial.state.value}[/]" if style else trial.state.value
+        epochs = str(trial.epochs)
+        if trial.best_epoch is not None and trial.best_epoch != trial.epochs:
+            epochs = f"{trial.epochs} (best {trial.best_epoch})"
+        cells += [state, epochs, escape(trial.error or chosen(trial.params))]
+        view.add_row(*cells, style="bold" if rank == 1 and trial.value is not None else None)
+    return view
+
+
+def table(result: SweepResult) -> dict[str, Any]:
+    """All trials as {"columns": [...], "data": [[...], ...]}, from best to worst."""
+    names = shared_names(result)
+    columns = ["rank", "trial", "state", result.objective.metric, "best_epoch", "epochs", "error"]
+    data = [
+        [rank, t.number, t.state.value, t.value, t.best_epoch, t.epochs, t.error]
+        + [t.params.get(name) for name in names]
+        for rank, t in enumerate(ranking(result), 1)
+    ]
+    return {"columns": columns + names, "data": data}
+
+
+def chosen(params: Mapping[str, Any]) -> str:
+    """What the search chose on one line, with the last two parts of each name at most."""
+    return "  ".join(f"{short(name)}={value(v)}" for name, v in params.items())
+
+
+def short(name: str) -> str:
+    """A parameter's name without its block: model.s4d.init is s4d.init, train.lr is lr."""
+    return name.split(".", 1)[-1]
+
+
+def value(item: Any) -> str:
+    """A chosen value as people write it: four digits of a float."""
+    return f"{item:.4g}" if isinstance(item, float) else str(item)
+
+
+def number(item: float | None) -> str:
+    """An objective value with four digits after the point, or a dash."""
+    return "-" if item is None else f"{item:.4f}"

@@ -1,0 +1,190 @@
+"""The record of a sweep: the files under `<home>/sweeps/<name>`, read and never written.
+
+Everything that this package shows comes from here, so a dashboard can be rebuilt at any time. A
+`metrics.jsonl` is read by byte offset and whole lines only: a line that is still being written is
+left for the next look.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dashboards.errors import RecordError
+from s4core.train.report import EpochReport
+from sweeps.files import read_json
+from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec
+
+__all__ = ["Line", "SweepRecord", "TrialRecord", "flatten", "read_json", "whole_lines"]
+
+_logger = logging.getLogger(__name__)
+
+STALE_S = 90.0  # a driver on another host whose heartbeat is older than this is gone
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of `metrics.jsonl`: a report, and when (unix seconds) it was written."""
+
+    report: EpochReport
+    time: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialRecord:
+    """The folder of one trial."""
+
+    folder: Path
+
+    @property
+    def number(self) -> int:
+        """The trial's number in its study."""
+        return int(self.folder.name)
+
+    @property
+    def metrics(self) -> Path:
+        """The file of epoch reports, one JSON object a line."""
+        return self.folder / "metrics.jsonl"
+
+    def spec(self) -> TrialSpec | None:
+        """What the trial was asked to do; None until it has started."""
+        data = read_json(self.folder / "spec.json")
+        return None if data is None else TrialSpec.from_json(data)
+
+    def result(self) -> TrialResult | None:
+        """How the trial ended; None while it has not."""
+        data = read_json(self.folder / "result.json")
+        return None if data is None else TrialResult.from_json(data)
+
+    def test(self) -> dict[str, float]:
+        """Figures on the test split by metric name; empty while nobody has tested the trial."""
+        return {k: float(v) for k, v in (read_json(self.folder / "test.json") or {}).items()}
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Each start of the trial: time, host, device, git commit."""
+        return [json.loads(text) for text, _ in whole_lines(self.folder / "attempts.jsonl", 0)]
+
+    def reports(self, offset: int = 0) -> Iterator[tuple[Line, int]]:
+        """Whole lines from a byte offset on, each with the offset that follows it."""
+        for text, after in whole_lines(self.metrics, offset):
+            try:
+                data = json.loads(text)
+                line = Line(report=EpochReport.from_json(data), time=float(data["time"]))
+            except (ValueError, KeyError, TypeError) as error:
+                # A writer that was killed in mid-line and did not cut the torn end off.
+                _logger.warning(
+                    "%s: skipped the line before byte %d: %s", self.metrics, after, error
+                )
+                continue
+            yield line, after
+
+    def curve(self) -> list[Line]:
+        """All reports, one per epoch (the first, should an epoch be there twice), in order."""
+        lines: dict[int, Line] = {}
+        for line, _ in self.reports():
+            lines.setdefault(line.report.epoch, line)
+        return [lines[epoch] for epoch in sorted(lines)]
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRecord:
+    """The folder of one sweep."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, home: Path, name: str) -> SweepRecord:
+        """The sweep `name` in `home`; RecordError when there is none."""
+        folder = Path(home) / "sweeps" / name
+        if not folder.is_dir():
+            there = (
+                sorted(p.name for p in folder.parent.glob("*/")) if folder.parent.exists() else []
+            )
+            known = f"; there are {', '.join(there)}" if there else ""
+            raise RecordError(f"no sweep {name!r} in {home}{known}.")
+        return cls(folder)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.folder.name
+
+    @property
+    def home(self) -> Path:
+        """The home that the sweep lies in."""
+        return self.folder.parent.parent
+
+    def trials(self) -> list[TrialRecord]:
+        """The trials that have a folder, by number."""
+        root = self.folder / "trials"
+        if not root.is_dir():
+            return []
+        with os.scandir(root) as entries:
+            names = [e.name for e in entries if e.name.isdigit()]
+        return [TrialRecord(root / name) for name in sorted(names, key=int)]
+
+    def trial(self, number: int) -> TrialRecord:
+        """The trial `number`, whether it has a folder yet or not."""
+        return TrialRecord(self.folder / "trials" / f"{number:04d}")
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the sweep is to find, the first moving everything."""
+        spec = read_json(self.folder / "spec.json") or {}
+        return tuple(Objective(**o) for o in spec.get("objectives", ())) or (Objective(),)
+
+    def ended(self) -> SweepResult:
+        """The trials that have ended, in the order in which they did."""
+        results = [r for r in (trial.result() for trial in self.trials()) if r is not None]
+        goals = self.objectives()
+        return SweepResult(
+            name=self.name,
+            objective=goals[0],
+            trials=tuple(sorted(results, key=lambda r: r.ended or 0.0)),
+            objectives=goals,
+        )
+
+    def is_driven(self) -> bool:
+        """Whether a driver is at work on the sweep: its lock is there and somebody holds it."""
+        lock = read_json(self.folder / "lock.json")
+        if lock is None:
+            return False
+        if lock.get("host") == socket.gethostname():
+            return bool(psutil.pid_exists(int(lock["pid"])))
+        beat = float(lock.get("heartbeat") or lock.get("started") or 0.0)
+        return time.time() - beat < STALE_S
+
+
+def whole_lines(path: Path, offset: int) -> Iterator[tuple[str, int]]:
+    """Lines that end in a newline from a byte offset on, each with the offset that follows it."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        file.seek(offset)
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            offset += len(raw)
+            yield raw[:-1].decode(errors="replace"), offset
+
+
+def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Leaves of a tree of mappings by dotted path."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        here = f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, here)
+        else:
+            leaves[here] = value
+    return leaves

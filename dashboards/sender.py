@@ -1,0 +1,161 @@
+"""One sweep's record, one store, and the calls that bring the second up to the first."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dashboards import runs
+from dashboards.record import SweepRecord, TrialRecord
+from dashboards.ship_state import Shipped, TrialShipped
+from dashboards.store import is_gone, is_refusal
+from sweeps.types import Objective
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+_logger = logging.getLogger(__name__)
+
+BATCH = 1000  # points a call; MLflow refuses more over HTTP
+PARAMS = 100  # parameters a call, likewise
+
+
+@dataclasses.dataclass
+class Sender:
+    """Sends what a store lacks. Every call may be repeated: the second changes nothing.
+
+    orphans: runs by trial number that the store has and `shipped` does not know, since a shipper
+    died between making one and writing that down.
+    """
+
+    record: SweepRecord
+    uri: str
+    client: MlflowClient
+    shipped: Shipped
+    orphans: dict[int, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def experiment_id(self) -> str:
+        """The sweep's experiment, once `experiment.find_or_create` has seen to it."""
+        assert self.shipped.experiment_id is not None
+        return self.shipped.experiment_id
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        points: Sequence[runs.Point] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log to a run in as few calls as MLflow's limits allow."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = [Metric(*point) for point in points]
+        items = [Param(*item) for item in (params or {}).items()]
+        labels = [RunTag(*item) for item in (tags or {}).items()]
+        while metrics or items or labels:
+            size = BATCH - PARAMS
+            self.client.log_batch(run_id, metrics[:size], items[:PARAMS], labels[:PARAMS])
+            metrics, items, labels = metrics[size:], items[PARAMS:], labels[PARAMS:]
+
+    def trial(self, trial: TrialRecord, *, over: bool) -> None:
+        """Bring a trial's run up to date; a refusal of the store is noted and goes no further.
+
+        over: nobody drives the sweep, so a trial that has not ended is interrupted, not running.
+        """
+        try:
+            self._trial(trial, over)
+        except Exception as error:
+            if is_gone(error) and trial.number in self.shipped.trials:
+                # Its run was removed for good behind our back; the next pass makes a new one.
+                del self.shipped.trials[trial.number]
+            if not is_refusal(error):
+                raise
+            # Sending it again would be refused again, and must not hold up the other trials.
+            what = f"trial {trial.number}: {error}".splitlines()[0][:500]
+            if what not in self.shipped.refused:
+                self.shipped.refused.append(what)
+                _logger.error("refused: %s", what)
+
+    def _trial(self, trial: TrialRecord, over: bool) -> None:
+        stamp = _stamp(trial, over)  # before the metrics are read, so that it is not ahead of them
+        known = self.shipped.trials.get(trial.number) or self._start(trial)
+        if known is None:
+            return
+        if _size(trial.metrics) > known.offset:
+            self._metrics(trial, known)
+        if stamp != known.stamp:
+            self._state(trial, known, over)
+            known.stamp = stamp
+
+    def _start(self, trial: TrialRecord) -> TrialShipped | None:
+        spec = trial.spec()
+        if spec is None and trial.result() is None:
+            return None
+        run_id = self.orphans.get(trial.number) or self._create_run(trial)
+        self.orphans[trial.number] = run_id
+        if spec is not None:
+            self.log(run_id, params=runs.params(spec))
+            self.client.log_artifact(run_id, str(trial.folder / "spec.json"))
+        known = self.shipped.trials[trial.number] = TrialShipped(run_id=run_id)
+        return known
+
+    def _create_run(self, trial: TrialRecord) -> str:
+        attempts = trial.attempts()
+        began = attempts[0]["time"] if attempts else trial.folder.stat().st_mtime
+        tags = {**runs.source_tags(self.record.name), "trial": str(trial.number)}
+        run = self.client.create_run(
+            self.experiment_id, int(began * 1000), tags, runs.run_name(trial.number)
+        )
+        return str(run.info.run_id)
+
+    def _metrics(self, trial: TrialRecord, known: TrialShipped) -> None:
+        spec = trial.spec()
+        objective = spec.objective if spec is not None else Objective()
+        points: list[runs.Point] = []
+        tags: dict[str, str] = {}
+        offset, epoch = known.offset, known.epoch
+        for line, offset in trial.reports(known.offset):
+            if line.report.epoch > epoch:  # an epoch that a restart has written again is not new
+                points += runs.points(line, objective)
+                tags = {**runs.infinite(line), **tags}
+                epoch = line.report.epoch
+            if len(points) >= BATCH // 2:
+                self.log(known.run_id, points=points, tags=tags)
+                points, tags = [], {}
+                known.offset, known.epoch = offset, epoch
+        self.log(known.run_id, points=points, tags=tags)
+        known.offset, known.epoch = offset, epoch
+
+    def _state(self, trial: TrialRecord, known: TrialShipped, over: bool) -> None:
+        spec, result = trial.spec(), trial.result()
+        at = int(((result.ended if result else None) or time.time()) * 1000)
+        state = result.state.value if result else "interrupted" if over else "running"
+        step = (result.best_epoch if result else None) or 0
+        self.log(
+            known.run_id,
+            points=[(name, value, at, step) for name, value in trial.test().items()],
+            tags=runs.trial_tags(trial, spec, result, state),
+        )
+        if result is not None:
+            self.client.set_terminated(known.run_id, runs.STATUS[result.state], at)
+        elif over:
+            self.client.set_terminated(known.run_id, "KILLED")
+        else:
+            self.client.update_run(known.run_id, status="RUNNING")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _stamp(trial: TrialRecord, over: bool) -> str:
+    """Changes whenever something of a trial that is not a metric changes."""
+    names = ("result.json", "test.json", "attempts.jsonl")
+    times = [p.stat().st_mtime_ns if p.exists() else 0 for p in (trial.folder / n for n in names)]
+    return str([*times, over and not times[0]])

@@ -1,0 +1,89 @@
+"""The `00-summary` run: what the sweep has come to, one step for each trial that has ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from dashboards import runs
+from dashboards.leaderboard import table
+from dashboards.sender import Sender
+from sweeps.types import SweepResult, TrialState
+
+RUN_NAME = "00-summary"
+TRIAL = -1  # the trial number in the tag of this run, so that it is found as the others are
+
+
+def send(sender: Sender, *, over: bool) -> None:
+    """Bring the summary run up to date: best-so-far curve, counts, cost, leaderboard, files.
+
+    Once the sweep is over the best trial's run gets its checkpoint too.
+    """
+    record, shipped = sender.record, sender.shipped
+    result = record.ended()
+    stamp = str([over, len(result.trials), max((t.ended or 0 for t in result.trials), default=0)])
+    if stamp == shipped.summary_stamp:
+        return
+    run_id = shipped.summary_run_id or _start(sender)
+    new = [point for point in _points(result) if point[3] > shipped.summary_ended]
+    sender.log(run_id, points=new, tags=_tags(result, over))
+    sender.client.log_dict(run_id, table(result), "leaderboard.json")
+    if over:
+        _send_best(sender, result)
+        sender.client.set_terminated(run_id, "FINISHED")
+    else:
+        sender.client.update_run(run_id, status="RUNNING")
+    shipped.summary_ended, shipped.summary_stamp = len(result.trials), stamp
+
+
+def _start(sender: Sender) -> str:
+    record, client = sender.record, sender.client
+    tags = {**runs.source_tags(record.name), "trial": str(TRIAL), "sweep": record.name}
+    began = int(record.folder.stat().st_ctime * 1000)
+    run_id = sender.orphans.get(TRIAL)
+    if run_id is None:
+        run = client.create_run(sender.experiment_id, began, tags, RUN_NAME)
+        run_id = str(run.info.run_id)
+    sender.orphans[TRIAL] = run_id
+    if (record.folder / "sweep.yaml").exists():
+        client.log_artifact(run_id, str(record.folder / "sweep.yaml"))
+    sender.shipped.summary_run_id = run_id
+    return run_id
+
+
+def _points(result: SweepResult) -> list[runs.Point]:
+    """Best so far, counts by state and hours spent, after each trial that ended."""
+    goal = result.objective
+    points: list[runs.Point] = []
+    counts: Counter[str] = Counter({state.value: 0 for state in TrialState if state.is_finished})
+    best: float | None = None
+    seconds = 0.0
+    for step, trial in enumerate(result.trials, 1):
+        counts[trial.state.value] += 1
+        seconds += trial.seconds
+        if trial.value is not None and trial.state is not TrialState.FAILED:
+            best = trial.value if goal.is_better(trial.value, best) else best
+        values = {f"trials/{state}": float(count) for state, count in counts.items()}
+        values["cost/trial_hours"] = seconds / 3600
+        if best is not None:
+            values[f"best/{goal.metric}"] = best
+        at = int((trial.ended or 0) * 1000)
+        points += [(name, value, at, step) for name, value in values.items()]
+    return points
+
+
+def _tags(result: SweepResult, over: bool) -> dict[str, str]:
+    tags = {"state": "over" if over else "running"}
+    best = result.best
+    if best is not None:
+        tags |= {"best_trial": runs.run_name(best.number), "best_value": str(best.value)}
+    return tags
+
+
+def _send_best(sender: Sender, result: SweepResult) -> None:
+    best = result.best
+    known = None if best is None else sender.shipped.trials.get(best.number)
+    if best is None or known is None:
+        return
+    checkpoint = sender.record.trial(best.number).folder / "best.pt"
+    if checkpoint.exists():
+        sender.client.log_artifact(known.run_id, str(checkpoint), "checkpoint")

@@ -1,0 +1,103 @@
+"""Real sweep folders, laid out exactly as `sweeps` and `cluster` write them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+from pathlib import Path
+
+from sweeps.types import Objective, TrialResult, TrialSpec, TrialState
+
+START = 1_790_000_000.0  # some moment in unix seconds, so that times are the same on every run
+
+
+def make_sweep(home: Path, name: str = "demo", *, trials: int = 3, epochs: int = 4) -> Path:
+    """A sweep that is over: trial n reaches an accuracy of 0.5 + n / 100 in its last epoch."""
+    folder = home / "sweeps" / name
+    (folder / "trials").mkdir(parents=True)
+    (folder / "sweep.yaml").write_text(f"name: {name}\n")
+    goals = [{"metric": "val/accuracy", "mode": "max"}]
+    (folder / "spec.json").write_text(json.dumps({"name": name, "objectives": goals}))
+    for number in range(trials):
+        start_trial(folder, number)
+        for epoch in range(1, epochs + 1):
+            add_epoch(folder, number, epoch)
+        end_trial(folder, number, epochs=epochs)
+    return folder
+
+
+def start_trial(folder: Path, number: int) -> Path:
+    """spec.json and the first line of attempts.jsonl."""
+    trial = folder / "trials" / f"{number:04d}"
+    trial.mkdir(parents=True)
+    lr = round(0.001 * (number + 1), 6)
+    name = ("s4d", "s4")[number % 2]
+    spec = TrialSpec(
+        sweep=folder.name,
+        number=number,
+        data={"name": "smnist", "variant": "mlxtend5k"},
+        model={"name": name, "d_model": 64, "init": "lin", "dropout": 0.1},
+        train={"lr": lr, "epochs": 4, "betas": [0.9, 0.999]},
+        objective=Objective(),
+        seed=number,
+        params={f"model.{name}.init": "lin", "train.lr": lr},
+    )
+    (trial / "spec.json").write_text(json.dumps(spec.to_json()))
+    _attempt(trial, number)
+    return trial
+
+
+def start_trial_again(folder: Path, number: int) -> None:
+    """One more line in attempts.jsonl."""
+    _attempt(folder / "trials" / f"{number:04d}", number)
+
+
+def _attempt(trial: Path, number: int) -> None:
+    attempt = {"time": START + 100 * number, "host": f"node{number % 2}", "device": "cpu"}
+    attempt |= {"git_commit": "0123abc", "version": "0.1.0", "attempt": "1"}
+    with (trial / "attempts.jsonl").open("a") as file:
+        file.write(json.dumps(attempt) + "\n")
+
+
+def add_epoch(folder: Path, number: int, epoch: int, **more: float) -> None:
+    """One line of metrics.jsonl."""
+    accuracy = 0.5 + number / 100 - 0.1 / epoch + 0.025
+    metrics = {"val/accuracy": accuracy, "train/loss": math.exp(-epoch), "epoch_s": 9.0, **more}
+    line = {"epoch": epoch, "metrics": metrics, "best": True, "stopped_by": None}
+    line["time"] = START + 100 * number + 10 * epoch
+    with (folder / "trials" / f"{number:04d}" / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def end_trial(
+    folder: Path,
+    number: int,
+    *,
+    epochs: int = 4,
+    state: TrialState = TrialState.COMPLETED,
+    error: str | None = None,
+) -> None:
+    """result.json, and best.pt."""
+    trial = folder / "trials" / f"{number:04d}"
+    spec = TrialSpec.from_json(json.loads((trial / "spec.json").read_text()))
+    result = TrialResult(
+        number=number,
+        state=state,
+        value=None if error else 0.5 + number / 100 - 0.1 / epochs + 0.025,
+        best_epoch=None if error else epochs,
+        epochs=epochs,
+        error=error,
+        params=spec.params,
+        seconds=9.0 * epochs,
+        ended=START + 100 * number + 10 * epochs + 1,
+    )
+    (trial / "best.pt").write_bytes(b"weights")
+    (trial / "result.json").write_text(json.dumps(result.to_json()))
+
+
+def drive(folder: Path) -> None:
+    """Let this process be the sweep's driver."""
+    lock = {"host": socket.gethostname(), "pid": os.getpid(), "started": 0, "heartbeat": 0}
+    (folder / "lock.json").write_text(json.dumps(lock))

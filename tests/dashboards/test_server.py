@@ -1,0 +1,80 @@
+"""A real MLflow server, started once for all tests of this file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import sweep_folders
+
+from dashboards import server
+from dashboards.errors import ServerError
+from dashboards.shipper import sync
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[server.Server]:
+    home = tmp_path_factory.mktemp("served")
+    shutil.copy(database, home / "mlflow.db")
+    sweep_folders.make_sweep(home, trials=1)
+    sync(home, "demo")
+    running = server.start(home)
+    yield running
+    running.stop()
+
+
+def test_two_processes_serve_on_the_loopback_address(served: server.Server) -> None:
+    group = [psutil.Process(served.pid), *psutil.Process(served.pid).children(recursive=True)]
+    assert len(group) == 2
+    listening = {c.laddr.ip for p in group for c in p.net_connections() if c.status == "LISTEN"}
+    assert listening == {"127.0.0.1"}
+
+
+def test_it_shows_what_was_shipped_and_serves_the_artifacts(served: server.Server) -> None:
+    api = f"{served.url}/api/2.0/mlflow"
+    body = json.dumps({"experiment_ids": ["1"], "filter": "tags.trial = '0'"}).encode()
+    request = urllib.request.Request(
+        f"{api}/runs/search", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        run = json.load(response)["runs"][0]["info"]
+    assert run["run_name"] == "0000"
+    artifact = f"{served.url}/get-artifact?path=spec.json&run_uuid={run['run_id']}"
+    with urllib.request.urlopen(artifact) as response:
+        assert json.load(response)["number"] == 0
+
+
+def test_a_second_start_finds_the_first(served: server.Server) -> None:
+    assert server.start(Path(served.home)) == served
+
+
+def test_a_taken_port_is_refused_and_without_one_another_is_chosen(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerError, match=f"port {port} of 127.0.0.1 is taken"):
+            server.start(home, port=port)
+        assert server.any_port("127.0.0.1") != port
+
+
+def test_stop_leaves_nothing_behind(home: Path) -> None:
+    running = server.start(home)
+    group = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
+    running.stop()
+    assert not [p for p in group if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert server.find(home) is None
+    assert not (home / "mlflow-server.json").exists()
+
+
+def test_a_server_that_cannot_start_says_why(home: Path) -> None:
+    (home / "artifacts").write_text("a file in the way")
+    with pytest.raises((ServerError, OSError)):
+        server.start(home, uri=f"sqlite:///{home}/artifacts/mlflow.db")
+    assert server.find(home) is None

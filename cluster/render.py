@@ -148,6 +148,7 @@ def render(kind: str, given: Mapping[str, str | int], *, sweep_text: str = "") -
         return _ray_up(values)
     if kind == "slurm" and not values["sweep"]:
         raise UserError("slurm runs one sweep: add --sweep FILE, as the nodes see it.")
+    values["token_file"] = re.sub("^~", "${HOME}", str(values["token_file"]))
     file = {"slurm": "slurm.sbatch", "compose": "compose.yaml", "dockerfile": "dockerfile"}[kind]
     return fill(file, values)
 
@@ -166,8 +167,8 @@ def fill(template: str, values: Mapping[str, str | int]) -> str:
     return "\n".join(line.rstrip() for line in "\n".join(lines).splitlines()) + "\n"
 
 
-# A node group of nought nodes is one that the cluster may not grow.
-_ZERO_IS_A_VALUE = ("gpu_nodes", "cpu_workers", "min_replicas", "replicas")
+# A node type of nought nodes is one that the cluster may not grow.
+_ZERO_IS_A_VALUE = ("gpu_nodes", "gpus_per_node", "cpu_workers", "min_replicas", "replicas")
 
 
 def _derive(values: dict[str, str | int]) -> None:

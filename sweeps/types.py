@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import statistics
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
@@ -69,7 +70,14 @@ class TrialSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """How a trial stands: its best objective value (not the last one), and why it ended."""
+    """How a trial stands: its best objective value (not the last one), and why it ended.
+
+    values: one per objective, at the epoch that is best by the first; () while there is none.
+    repeats: the values of all seeds of a repeated configuration, whose mean is then `value`;
+    replicate_of: the trial whose configuration this one repeats with another seed.
+    label: where a configuration came from that was not sampled (a preset's name, "enqueued").
+    seconds: time spent in epochs. ended: when (unix seconds).
+    """
 
     number: int
     state: TrialState
@@ -78,6 +86,17 @@ class TrialResult:
     epochs: int = 0
     error: str | None = None
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    values: tuple[float, ...] = ()
+    repeats: tuple[float, ...] = ()
+    replicate_of: int | None = None
+    label: str | None = None
+    seconds: float = 0.0
+    ended: float | None = None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the seeds; None for a configuration that ran once."""
+        return statistics.stdev(self.repeats) if len(self.repeats) > 1 else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is the inverse."""
@@ -85,8 +104,11 @@ class TrialResult:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrialResult:
-        """Read what `to_json` wrote."""
-        return cls(**{**data, "state": TrialState(data["state"])})
+        """Read what `to_json` wrote; keys that it did not write are ignored."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        given: dict[str, Any]
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+        return cls(**{**given, "state": TrialState(data["state"])})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,15 +118,56 @@ class SweepResult:
     name: str
     objective: Objective
     trials: tuple[TrialResult, ...]
+    objectives: tuple[Objective, ...] = ()
+
+    @property
+    def ranked(self) -> tuple[TrialResult, ...]:
+        """The trials that have a value, best first; repeats count through their mean."""
+        sign = -1.0 if self.objective.mode == "max" else 1.0
+        scored = [
+            t
+            for t in self.trials
+            if t.value is not None and t.state is not TrialState.FAILED and t.replicate_of is None
+        ]
+        return tuple(sorted(scored, key=lambda t: sign * float(t.value or 0.0)))
 
     @property
     def best(self) -> TrialResult | None:
         """The trial with the best value; None while no trial has one."""
-        scored = [
-            t for t in self.trials if t.value is not None and t.state is not TrialState.FAILED
-        ]
-        sign = -1.0 if self.objective.mode == "max" else 1.0
-        return min(scored, key=lambda t: sign * float(t.value or 0.0), default=None)
+        return next(iter(self.ranked), None)
+
+    @property
+    def front(self) -> tuple[TrialResult, ...]:
+        """The trials that no other one beats in every objective (the Pareto front)."""
+        signs = [-1.0 if o.mode == "max" else 1.0 for o in self.objectives or (self.objective,)]
+
+        def costs(trial: TrialResult) -> list[float]:
+            return [s * v for s, v in zip(signs, _values(trial), strict=True)]
+
+        done = [t for t in self.ranked if len(_values(t)) == len(signs)]
+        return tuple(
+            t
+            for t in done
+            if not any(
+                costs(o) != costs(t)
+                and all(a <= b for a, b in zip(costs(o), costs(t), strict=True))
+                for o in done
+            )
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Waiting:
+    """Nothing to run now, but ask again: the sweep is paused, or waits for what runs."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """Nothing more to run; `reason` says which budget or wish ended the sweep."""
+
+    reason: str
 
 
 class SweepEvents(Protocol):
@@ -118,3 +181,7 @@ class SweepEvents(Protocol):
 
     def trial_ended(self, result: TrialResult) -> None:
         """The study has the trial's result."""
+
+
+def _values(trial: TrialResult) -> tuple[float, ...]:
+    return trial.values or ((trial.value,) if trial.value is not None else ())

@@ -1,0 +1,34 @@
+"""Where everything of a sweep lives: `$S4SWEEP_HOME`, else `~/s4sweep`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from .errors import StudyError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def home() -> Path:
+    """Give the home folder; it need not exist yet."""
+    set_to = os.environ.get("S4SWEEP_HOME")
+    return Path(set_to).expanduser().absolute() if set_to else Path.home() / "s4sweep"
+
+
+def valid_name(name: str) -> bool:
+    """Whether `name` can name a sweep (and its folder)."""
+    return _NAME.fullmatch(name) is not None
+
+
+def sweep_folder(name: str, home: Path) -> Path:
+    """Give the folder of a sweep; raises StudyError for a name that cannot be one."""
+    if not valid_name(name):
+        raise StudyError(f"{name!r} cannot name a sweep: letters, digits, '.', '_' and '-' only.")
+    return home / "sweeps" / name
+
+
+def sweep_names(home: Path) -> list[str]:
+    """List the sweeps under `home`."""
+    return sorted(p.parent.name for p in (home / "sweeps").glob("*/spec.json"))

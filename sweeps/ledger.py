@@ -1,0 +1,92 @@
+"""The study as a table that is read and appended to: trials, and attributes of both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from . import record
+from .errors import StudyError
+from .spec import SweepSpec
+from .storage import open_storage, quiet_optuna
+from .types import SweepResult, TrialResult
+
+
+class Ledger:
+    """Reads and writes the study of one sweep; knows nothing of what is to be done next."""
+
+    def __init__(self, spec: SweepSpec, folder: Path) -> None:
+        quiet_optuna()
+        self.spec = spec
+        self.storage: BaseStorage = open_storage(folder, spec.storage)
+        self.optuna = optuna.create_study(
+            study_name=spec.name,
+            storage=self.storage,
+            directions=["maximize" if o.mode == "max" else "minimize" for o in spec.objectives],
+            load_if_exists=True,
+            sampler=optuna.samplers.RandomSampler(),
+        )
+        self.study_id = self.storage.get_study_id_from_name(spec.name)
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials in the order of their numbers; not to be changed."""
+        return self.storage.get_all_trials(self.study_id, deepcopy=False)
+
+    def trial(self, number: int) -> FrozenTrial:
+        """One trial; StudyError if there is none of this number."""
+        try:
+            trial_id = self.storage.get_trial_id_from_study_id_trial_number(self.study_id, number)
+        except KeyError as error:
+            raise StudyError(f"sweep {self.spec.name!r} has no trial {number}.") from error
+        return self.storage.get_trial(trial_id)
+
+    def attrs(self) -> dict[str, Any]:
+        """The attributes of the study."""
+        return self.storage.get_study_user_attrs(self.study_id)
+
+    def set(self, key: str, value: Any) -> None:
+        """Set an attribute of the study; None stands for an absent one."""
+        self.storage.set_study_user_attr(self.study_id, key, value)
+
+    def set_trial(self, trial: FrozenTrial, key: str, value: Any) -> None:
+        """Set an attribute of a trial that has not finished."""
+        self.storage.set_trial_user_attr(trial._trial_id, key, value)
+
+    def add(self, trial: FrozenTrial) -> FrozenTrial:
+        """Write a new trial, whole, in one go."""
+        return self.storage.get_trial(
+            self.storage.create_new_trial(self.study_id, template_trial=trial)
+        )
+
+    def enqueue(self, params: dict[str, Any], attrs: dict[str, Any]) -> None:
+        """Write a trial that waits; `params` are fixed, the rest is sampled when it starts."""
+        self.add(
+            optuna.trial.create_trial(
+                state=OptunaState.WAITING,
+                user_attrs=attrs,
+                system_attrs={"fixed_params": params} if params else {},
+            )
+        )
+
+    def result(self, number: int) -> TrialResult:
+        """Say how one trial stands."""
+        return record.trial_result(self.trial(number), self.spec.objective, self.attrs())
+
+    def results(self) -> SweepResult:
+        """Say how the sweep stands."""
+        attrs = self.attrs()
+        return SweepResult(
+            name=self.spec.name,
+            objective=self.spec.objective,
+            objectives=self.spec.objectives,
+            trials=tuple(
+                record.trial_result(t, self.spec.objective, attrs)
+                for t in self.trials()
+                if record.IMPORTED not in t.user_attrs
+            ),
+        )

@@ -1,0 +1,88 @@
+"""What to try next: drafts of the sampler that are neither forbidden nor a repetition."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.storages import BaseStorage
+
+from . import catalog
+from .blocks import complete
+from .draft import Draft
+from .errors import Exhausted
+from .expressions import Expression
+from .nodes import Scalar
+from .record import fingerprint
+from .space import Point
+from .spec import SweepSpec
+
+TRIES = 20  # drafts of the sampler before chance decides
+RANDOM_TRIES = 200
+
+
+class Proposals:
+    """Draws configurations that are allowed (`where`) and that no trial has had."""
+
+    def __init__(self, spec: SweepSpec, storage: BaseStorage, *, drawn: int) -> None:
+        self._spec = spec
+        self._storage = storage
+        self._where = [Expression(text) for text in spec.where]
+        # Another driver of the same sweep must not draw the same numbers again.
+        seed = (spec.search.seed * 1_000_003 + drawn) % 2**31
+        self._random = RandomSampler(seed=seed)
+        self._rng = random.Random(seed)
+        options = {k: v for k, v in spec.search.sampler.items() if k != "name"}
+        module = catalog.load("samplers", spec.search.sampler["name"])
+        self.sampler: BaseSampler = module.build(module.Options(**options), spec.space, seed)
+
+    def draw(self, seen: Collection[str], *, number: int) -> Draft:
+        """Draft a trial; raises Exhausted when everything in the space has been tried."""
+        for attempt in range(TRIES + RANDOM_TRIES):
+            draft = self.draft(number, self.sampler if attempt < TRIES else self._random)
+            if self.is_allowed(draft.point) and fingerprint(draft.point.config) not in seen:
+                return draft
+        return self._pick(seen, number)
+
+    def draft(
+        self,
+        number: int,
+        sampler: BaseSampler | None = None,
+        fixed: dict[str, Scalar] | None = None,
+    ) -> Draft:
+        """Draft a trial in which `fixed` is given and the rest is sampled."""
+        return Draft(
+            self._spec.name,
+            self._storage,
+            sampler or self.sampler,
+            self._spec.space.resolve,
+            number=number,
+            fixed=fixed,
+        )
+
+    def is_allowed(self, point: Point) -> bool:
+        """Whether `where` holds."""
+        if not self._where:
+            return True
+        whole: Mapping[str, Any] = complete(point.config)
+        return all(bool(expression(whole)) for expression in self._where)
+
+    def _pick(self, seen: Collection[str], number: int) -> Draft:
+        """Choose among what is left of a space that can be counted."""
+        space = self._spec.space
+        if space.size() is None:
+            raise Exhausted(
+                f"{TRIES + RANDOM_TRIES} drafts held nothing new that `where` allows"
+                if self._where
+                else f"{TRIES + RANDOM_TRIES} drafts held nothing new"
+            )
+        left = []
+        for sampled in space.grid(None):
+            point = space.at(sampled)
+            if fingerprint(point.config) not in seen and self.is_allowed(point):
+                left.append(sampled)
+        if not left:
+            raise Exhausted(f"all {space.size()} configurations have been tried")
+        return self.draft(number, self._random, dict(self._rng.choice(left)))

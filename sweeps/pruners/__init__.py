@@ -1,0 +1,18 @@
+"""The pruners: one file each, this folder is the registry.
+
+A file holds `Options` (a @config dataclass), `check(options, space, objectives)`, which raises
+ValueError for a sweep that the pruner cannot judge, and `build(options, epochs)`, which gives an
+Optuna pruner for trials of at most so many epochs. Steps are epochs, counted from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..types import Objective
+
+
+def need_one_objective(objectives: Sequence[Objective]) -> None:
+    """Refuse several objectives: there is no order in which a trial could be the worse one."""
+    if len(objectives) > 1:
+        raise ValueError("pruning needs a single objective; with several, use pruner: none.")

@@ -1,0 +1,35 @@
+"""Stops a trial whose best value so far is worse than the median of the others at that epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optuna.pruners import BasePruner, MedianPruner
+
+from s4core.config import config
+
+from ..space import Space
+from ..types import Objective
+from . import need_one_objective
+
+
+@config
+class Options:
+    """startup: trials that end before any is stopped; warmup: epochs that are never judged."""
+
+    startup: int = 5
+    warmup: int = 1
+
+    def __post_init__(self) -> None:
+        if self.startup < 0 or self.warmup < 0:
+            raise ValueError("need startup >= 0 and warmup >= 0.")
+
+
+def check(options: Options, space: Space, objectives: Sequence[Objective]) -> None:
+    """Refuse several objectives."""
+    need_one_objective(objectives)
+
+
+def build(options: Options, epochs: int) -> BasePruner:
+    """Make the pruner."""
+    return MedianPruner(n_startup_trials=options.startup, n_warmup_steps=options.warmup)

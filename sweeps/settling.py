@@ -1,0 +1,78 @@
+"""What follows from a trial's end: Optuna is told, repeats are started, their mean is taken.
+
+Every step looks at what is written and adds what is missing, so that a driver killed between two
+of them leaves nothing that the next one does not finish.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from . import record
+from .ledger import Ledger
+from .types import TrialResult, TrialState
+
+GOOD = (TrialState.COMPLETED, TrialState.STOPPED)
+
+
+def settle(ledger: Ledger, sampler: BaseSampler) -> list[TrialResult]:
+    """Finish in Optuna every trial that has ended; gives the results that changed by a mean."""
+    changed: list[TrialResult] = []
+    ledger.optuna.sampler = sampler  # some samplers keep their state when a trial ends
+    trials = ledger.trials()
+    ended = [t for t in trials if t.state is OptunaState.RUNNING and record.RESULT in t.user_attrs]
+    for trial in ended:
+        result = TrialResult.from_json(trial.user_attrs[record.RESULT])
+        is_leader = record.REPLICATE_OF not in trial.user_attrs
+        if is_leader and ledger.spec.repeat > 1 and result.state in GOOD:
+            mean = _repeat(ledger, trial, result, trials)
+            if mean is None:
+                continue
+            result = mean
+            changed.append(mean)
+        _tell(ledger, trial, result)
+    return changed
+
+
+def _repeat(
+    ledger: Ledger, leader: FrozenTrial, result: TrialResult, trials: list[FrozenTrial]
+) -> TrialResult | None:
+    """Enqueue the other seeds of a configuration, or take the mean once all have ended."""
+    followers = [t for t in trials if t.user_attrs.get(record.REPLICATE_OF) == leader.number]
+    there = {t.user_attrs[record.SEED] for t in followers}
+    first = leader.user_attrs[record.SEED]
+    kept = {k: leader.user_attrs[k] for k in (record.CONFIG, record.PARAMS)}
+    for seed in range(first + 1, first + ledger.spec.repeat):
+        if seed not in there:
+            about = {record.SEED: seed, record.REPLICATE_OF: leader.number}
+            ledger.enqueue({}, {**kept, **about})
+    if len(there) < ledger.spec.repeat - 1:
+        return None
+    if any(record.RESULT not in t.user_attrs for t in followers):
+        return None
+    others = [TrialResult.from_json(t.user_attrs[record.RESULT]) for t in followers]
+    good = [r for r in (result, *others) if r.state in GOOD and r.values]
+    means = tuple(
+        math.fsum(r.values[i] for r in good) / len(good) for i in range(len(good[0].values))
+    )
+    repeats = tuple(r.values[0] for r in good)
+    mean = dataclasses.replace(result, value=means[0], values=means, repeats=repeats)
+    ledger.set_trial(leader, record.RESULT, mean.to_json())
+    return mean
+
+
+def _tell(ledger: Ledger, trial: FrozenTrial, result: TrialResult) -> None:
+    attrs = trial.user_attrs
+    if attrs.get(record.OUTSIDE) or record.REPLICATE_OF in attrs:
+        ledger.optuna.tell(trial.number, state=OptunaState.FAIL)
+    elif result.state is TrialState.PRUNED and len(ledger.spec.objectives) == 1:
+        ledger.optuna.tell(trial.number, state=OptunaState.PRUNED)
+    elif result.state in GOOD and result.values:
+        ledger.optuna.tell(trial.number, list(result.values))
+    else:
+        ledger.optuna.tell(trial.number, state=OptunaState.FAIL)

@@ -1,0 +1,159 @@
+"""A sweep as it was asked for: one YAML file, checked before anything runs.
+
+Every mistake is one SpecError: `file:line: dotted.path: what was wrong; the nearest right choice`.
+docs/yaml.md is the reference of the keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from s4core.config import config
+
+from .files import plain
+from .space import Space
+from .types import Objective
+
+
+@config
+class Search:
+    """How the space is searched, and when the sweep is done (whichever comes first).
+
+    sampler, pruner: `{name: tpe}` and the options of that file of `samplers/` or `pruners/`.
+    trials: how many; seed: of the sampler. max_failures: failed trials (error, NaN) that are
+    replaced before the sweep gives up. wall_hours: time that drivers spend on it; gpu_hours: epoch
+    time times GPUs a trial; no_improvement: finished trials since the best one.
+    """
+
+    sampler: Any  # a mapping
+    pruner: Any
+    trials: int = 20
+    seed: int = 0
+    max_failures: int = 10
+    wall_hours: float | None = None
+    gpu_hours: float | None = None
+    no_improvement: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "no_improvement"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"need {name} >= 1, got {value}.")
+        if self.max_failures < 0:
+            raise ValueError(f"need max_failures >= 0, got {self.max_failures}.")
+        for name in ("wall_hours", "gpu_hours"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"need {name} > 0, got {value}.")
+
+
+@config
+class Resources:
+    """What one trial needs, and how many may run at once.
+
+    cpus, gpus: a fraction shares a device, above 1 whole devices only. memory_gb: per trial; one
+    that uses more fails alone. concurrent: trials at once; None is as many as fit.
+    custom: names of Ray's own resources. workers: processes that train one trial together (DDP);
+    the other figures are per worker. attempts: times a trial is started again after a lost worker.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    memory_gb: float | None = None
+    concurrent: int | None = None
+    workers: int = 1
+    attempts: int = 10
+    custom: Any = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("cpus", "gpus"):
+            value = getattr(self, name)
+            if value < 0 or (value > 1 and value != int(value)):
+                raise ValueError(f"need {name} between 0 and 1, or a whole number, got {value}.")
+        for name in ("memory_gb", "concurrent", "workers"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"need {name} > 0, got {value}.")
+        if self.attempts < 0:
+            raise ValueError(f"need attempts >= 0, got {self.attempts}.")
+        if not isinstance(self.custom, Mapping):
+            raise ValueError(
+                f"need custom to be a block of names and amounts, got {self.custom!r}."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepSpec:
+    """One sweep; `data`, `model` and `train` may hold ranges. JSON round-trips.
+
+    objectives: the first moves patience, `best.pt` and pruning; several make a Pareto sweep.
+    where: expressions that every trial must make true. repeat: seeds a configuration is run with.
+    baselines: presets run before anything is sampled. warm_start: sweeps whose finished trials the
+    sampler learns from. storage: an Optuna URL in place of the journal (`env:NAME` names a
+    variable). seed: of the trials. text: the YAML as it was written.
+    """
+
+    name: str
+    objectives: tuple[Objective, ...]
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    train: Mapping[str, Any]
+    search: Search
+    resources: Resources
+    seed: int = 0
+    where: tuple[str, ...] = ()
+    repeat: int = 1
+    baselines: tuple[str, ...] = ()
+    warm_start: tuple[str, ...] = ()
+    storage: str | None = None
+    text: str = ""
+
+    @property
+    def objective(self) -> Objective:
+        """The first objective, which moves patience, `best.pt`, pruning and "best trial"."""
+        return self.objectives[0]
+
+    @functools.cached_property
+    def space(self) -> Space:
+        """The ranges of the three blocks."""
+        return Space.from_data({"data": self.data, "model": self.model, "train": self.train})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` is the inverse."""
+        result = plain(self)
+        assert isinstance(result, dict)
+        return result
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SweepSpec:
+        """Read what `to_json` wrote."""
+        return cls(
+            **{
+                **data,
+                "objectives": tuple(Objective(**o) for o in data["objectives"]),
+                "search": Search(**data["search"]),
+                "resources": Resources(**data["resources"]),
+                **{k: tuple(data[k]) for k in ("where", "baselines", "warm_start")},
+            }
+        )
+
+
+def load_spec(path: Path | str, *, allow_imports: bool = False) -> SweepSpec:
+    """Read and check the YAML file of a sweep.
+
+    allow_imports: whether names may be modules outside of this package (importing runs them).
+    Raises SpecError, one line, for the first mistake.
+    """
+    from .merging import read_tree
+    from .reading import SpecReader
+
+    path = Path(path)
+    tree = read_tree(path)
+    return SpecReader(tree, allow_imports=allow_imports).read(default_name=path.stem)
+
+
+__all__ = ["Resources", "Search", "SweepSpec", "load_spec"]

@@ -1,0 +1,302 @@
+"""The memory of a sweep: an Optuna study, and the only thing that says which trial is next.
+
+One driver (which holds `SweepLock`) asks, reports and tells; any process may look, and steer
+(extend, enqueue, pause, stop). A trial is known by its number; one that is found RUNNING when a
+driver begins is an orphan, and is handed out before anything else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from s4core.config import nearest
+from s4core.train.config import TrainConfig
+from s4core.train.report import EpochReport
+
+from . import budgets, catalog, record, seeding
+from .errors import Exhausted, StudyError
+from .files import read_json, write_json, write_text
+from .home import sweep_folder, sweep_names
+from .ledger import Ledger
+from .proposals import Proposals
+from .settling import settle
+from .spec import SweepSpec
+from .storage import repair_journal
+from .types import Finished, SweepResult, TrialResult, TrialSpec, Waiting
+
+Control = Literal["run", "pause", "stop"]
+
+
+class Study:
+    """One sweep's study; made by `create` or `open`."""
+
+    def __init__(self, spec: SweepSpec, folder: Path, home: Path) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.home = home
+        self.ledger = Ledger(spec, folder)
+        self._issued: set[int] = set()
+        self._proposals: Proposals | None = None
+        self._pruner: BasePruner | None = None
+        self._since = time.monotonic()
+        self._wall_before: float | None = None
+
+    @classmethod
+    def create(cls, spec: SweepSpec, home: Path) -> Study:
+        """Begin a sweep; StudyError if there is one of this name."""
+        folder = sweep_folder(spec.name, home)
+        if (folder / "spec.json").exists():
+            raise StudyError(
+                f"there is a sweep {spec.name!r} already: `s4sweep resume {spec.name}` goes on "
+                "with it; for a new one choose another `name`."
+            )
+        (folder / "trials").mkdir(parents=True, exist_ok=True)
+        study = cls(spec, folder, home)
+        seeding.seed(study.ledger, home)
+        write_text(folder / "sweep.yaml", spec.text)
+        write_json(folder / "spec.json", spec.to_json())  # last: it makes the sweep exist
+        return study
+
+    @classmethod
+    def open(cls, name: str, home: Path) -> Study:
+        """Open a sweep; StudyError with the nearest name if there is none."""
+        folder = sweep_folder(name, home)
+        data = read_json(folder / "spec.json")
+        if data is None:
+            known = sweep_names(home)
+            there = nearest(name, known) if known else f"there is none in {home}."
+            raise StudyError(f"no sweep {name!r}: {there}")
+        return cls(SweepSpec.from_json(data), folder, home)
+
+    def trial_folder(self, number: int) -> Path:
+        """Give the folder of a trial."""
+        return self.folder / "trials" / f"{number:04d}"
+
+    # The driver's side -------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Take the study over from a driver that is gone; to be called with `SweepLock` held."""
+        if self.spec.storage is None:
+            repair_journal(self.folder)
+        self._since = time.monotonic()
+        self._wall_before = float(self.ledger.attrs().get(record.WALL, 0.0))
+        self._settle()
+
+    def ask(self) -> TrialSpec | Waiting | Finished:
+        """Say what to run next: orphans, then what was enqueued, then what the sampler proposes."""
+        trials, attrs = self.ledger.trials(), self.ledger.attrs()
+        if self.control == "pause":
+            return Waiting("paused")
+        if self.control == "stop":
+            return self._finished("stopped")
+        for trial in trials:
+            if trial.number in self._issued:
+                continue
+            is_orphan = trial.state is OptunaState.RUNNING and record.RESULT not in trial.user_attrs
+            if is_orphan or attrs.get(record.epochs_key(trial.number)) is not None:
+                return self._issue(trial)
+        failed = budgets.failed(self.ledger)
+        if failed is not None:
+            return self._finished(failed)
+        for trial in trials:
+            if trial.state is OptunaState.WAITING:
+                started = self._start(trial)
+                if started is not None:
+                    return self._issue(started)
+        reason = budgets.spent(self.ledger, self._wall_s())
+        if reason is None:
+            try:
+                return self._issue(self._sample(trials))
+            except Exhausted as end:
+                reason = str(end)
+        return self._finished(reason)
+
+    def report(self, number: int, report: EpochReport) -> bool:
+        """Take one epoch in; True if the trial is to be stopped now.
+
+        An epoch that is known changes nothing, so that a restarted trial may say all again.
+        """
+        metric = self.spec.objective.metric
+        if metric not in report.metrics:
+            known = ", ".join(sorted(m for m in report.metrics if m.startswith("val/")))
+            raise StudyError(f"objective.metric: trials report no {metric!r}; there are {known}.")
+        trial = self.ledger.trial(number)
+        if trial.state is not OptunaState.RUNNING:  # continued after its end
+            return self.ledger.attrs().get(record.stop_key(number)) is not None
+        last = max(trial.intermediate_values, default=0)
+        if report.epoch < last:
+            return False
+        if report.epoch > last:
+            self.ledger.storage.set_trial_intermediate_value(
+                trial._trial_id, report.epoch, report.metrics[metric]
+            )
+            trial = self.ledger.trial(number)
+        if report.stopped_by is not None:
+            return False
+        if self.ledger.attrs().get(record.stop_key(number)) is not None:
+            return True
+        if record.REPLICATE_OF in trial.user_attrs or len(self.spec.objectives) > 1:
+            return False
+        return bool(self.pruner.prune(self.ledger.optuna, trial))
+
+    def tell(self, result: TrialResult) -> TrialResult:
+        """Keep how a trial ended; idempotent. Gives the result as it was kept."""
+        trial = self.ledger.trial(result.number)
+        attrs = trial.user_attrs
+        kept = dataclasses.replace(
+            result,
+            params=attrs.get(record.PARAMS, result.params),
+            label=attrs.get(record.LABEL),
+            replicate_of=attrs.get(record.REPLICATE_OF),
+            ended=result.ended or time.time(),
+        )
+        if record.RESULT not in attrs:
+            self.ledger.set_trial(trial, record.RESULT, kept.to_json())
+        elif self.ledger.attrs().get(record.epochs_key(result.number)) is not None:
+            self.ledger.set(record.revised_key(result.number), kept.to_json())
+            self.ledger.set(record.epochs_key(result.number), None)
+        self._issued.discard(result.number)
+        self._settle()
+        if self._wall_before is not None:
+            self.ledger.set(record.WALL, self._wall_s())
+        final = self.ledger.result(result.number)
+        write_json(self.trial_folder(final.number) / "result.json", final.to_json())
+        return final
+
+    def release(self, number: int) -> None:
+        """Hand a trial back because its worker is lost: `ask` will give it out again."""
+        self._issued.discard(number)
+
+    @property
+    def pruner(self) -> BasePruner:
+        """The pruner of the spec, for trials of the most epochs that the space allows."""
+        if self._pruner is None:
+            named = self.spec.search.pruner
+            module = catalog.load("pruners", named["name"])
+            options = module.Options(**{k: v for k, v in named.items() if k != "name"})
+            given = [p.config["train"].get("epochs") for p in self.spec.space.corners()]
+            epochs = [e if isinstance(e, int) else TrainConfig().epochs for e in given]
+            self._pruner = module.build(options, max(epochs))
+        assert self._pruner is not None
+        return self._pruner
+
+    # Steering, from any process ----------------------------------------------------------------
+
+    @property
+    def target(self) -> int:
+        """How many trials the sweep is to have (extend raises it)."""
+        return int(self.ledger.attrs().get(record.TARGET, self.spec.search.trials))
+
+    def extend(self, trials: int) -> int:
+        """Ask for so many trials more; gives the new target."""
+        target = self.target + trials
+        if target < 1:
+            raise StudyError(f"{trials:+d} trials would leave {target}; need at least 1.")
+        self.ledger.set(record.TARGET, target)
+        return target
+
+    @property
+    def control(self) -> Control:
+        """What is asked of the driver: run, pause (start nothing), stop (start nothing and end)."""
+        control: Control = self.ledger.attrs().get(record.CONTROL, "run")
+        return control
+
+    @control.setter
+    def control(self, value: Control) -> None:
+        self.ledger.set(record.CONTROL, value)
+
+    def stop_trial(self, number: int) -> None:
+        """Have one trial stopped after the epoch in hand; it counts as pruned."""
+        if self.ledger.result(number).state.is_finished:
+            raise StudyError(f"trial {number} has ended already.")
+        self.ledger.set(record.stop_key(number), True)
+
+    def enqueue(self, values: Mapping[str, Any], *, label: str = "enqueued") -> None:
+        """Have a configuration run next: parameters by dotted path; the rest is sampled."""
+        seeding.enqueue(self.ledger, values, label=label)
+
+    def reopen(self, number: int, *, epochs: int) -> TrialSpec:
+        """Have a finished trial continued to so many epochs in all; `ask` hands it out first."""
+        result = self.ledger.result(number)
+        if not result.state.is_finished:
+            raise StudyError(f"trial {number} has not ended: `resume` goes on with it.")
+        if epochs <= result.epochs:
+            raise StudyError(f"trial {number} has {result.epochs} epochs; ask for more.")
+        self.ledger.set(record.epochs_key(number), epochs)
+        return self.trial_spec(number)
+
+    # Looking -----------------------------------------------------------------------------------
+
+    def trial_spec(self, number: int) -> TrialSpec:
+        """Give what `run_trial` was (or will be) told."""
+        return record.trial_spec(self.spec, self.ledger.trial(number), self.ledger.attrs())
+
+    def result(self) -> SweepResult:
+        """Say how the sweep stands."""
+        return self.ledger.results()
+
+    def best(self) -> TrialResult | None:
+        """Give the best trial so far."""
+        return self.result().best
+
+    # Inside ------------------------------------------------------------------------------------
+
+    def _issue(self, trial: FrozenTrial) -> TrialSpec:
+        self._issued.add(trial.number)
+        return record.trial_spec(self.spec, trial, self.ledger.attrs())
+
+    def _finished(self, reason: str) -> Waiting | Finished:
+        if self._issued:
+            return Waiting(f"{reason}; {len(self._issued)} still running")
+        return Finished(reason)
+
+    def _wall_s(self) -> float:
+        return (self._wall_before or 0.0) + time.monotonic() - self._since
+
+    def _settle(self) -> None:
+        for changed in settle(self.ledger, self._sampler):
+            path = self.trial_folder(changed.number) / "result.json"
+            write_json(path, changed.to_json())
+
+    @property
+    def _sampler(self) -> BaseSampler:
+        return self._proposer().sampler
+
+    def _proposer(self) -> Proposals:
+        if self._proposals is None:
+            drawn = len(self.ledger.trials())
+            self._proposals = Proposals(self.spec, self.ledger.storage, drawn=drawn)
+        return self._proposals
+
+    def _sample(self, trials: list[FrozenTrial]) -> FrozenTrial:
+        seen = {t.user_attrs.get(record.PRINT, "") for t in trials}
+        draft = self._proposer().draw(seen, number=len(trials))
+        draft.trial.user_attrs = record.attributes(draft.point, self.spec.seed)
+        return self.ledger.add(draft.trial)
+
+    def _start(self, trial: FrozenTrial) -> FrozenTrial | None:
+        """Start an enqueued trial (what it leaves open is sampled); None if it is gone."""
+        storage, trial_id = self.ledger.storage, trial._trial_id
+        if record.CONFIG not in trial.user_attrs:
+            fixed = trial.system_attrs.get("fixed_params", {})
+            draft = self._proposer().draft(trial.number, fixed=fixed)
+            for name, distribution in draft.trial.distributions.items():
+                value = distribution.to_internal_repr(draft.trial.params[name])
+                storage.set_trial_param(trial_id, name, value, distribution)
+            label = trial.user_attrs.get(record.LABEL, "enqueued")
+            for key, item in record.attributes(draft.point, self.spec.seed, label).items():
+                self.ledger.set_trial(trial, key, item)
+            for key, item in draft.trial.system_attrs.items():
+                storage.set_trial_system_attr(trial_id, key, item)
+        if not storage.set_trial_state_values(trial_id, OptunaState.RUNNING):
+            return None
+        return self.ledger.trial(trial.number)

@@ -1,0 +1,159 @@
+"""One trial: a generator of epoch reports that depends on its spec and its folder, nothing else.
+
+Starting it again is how it resumes. `s4core.fit` first says again what it has said, then goes on;
+`metrics.jsonl` gets the lines that it does not have. A state is on disk before its report is here,
+so a kill between the two costs nothing: the next attempt hears the report and adds the line.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import data_prep
+import s4core
+from s4core.train.fit import choose_device
+from s4core.train.report import EpochReport
+
+from .files import write_json
+from .lease import Lease
+from .types import TrialSpec
+
+
+def run_trial(
+    spec: TrialSpec,
+    folder: Path,
+    *,
+    home: Path,
+    device: str | None = None,
+    attempt: str = "1",
+) -> Generator[EpochReport, None, None]:
+    """Train `spec` in `folder`, and yield a report an epoch; those of earlier attempts come first.
+
+    home: where prepared data are. device: None takes a GPU if there is one. attempt: who runs it,
+    for people to read. Raises DataError, ConfigError, s4core.Diverged, and LeaseLost when a later
+    attempt has taken the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lease = Lease(folder, attempt)
+    lease.take()
+    write_json(folder / "spec.json", spec.to_json())
+    _log_attempt(folder, attempt, device)
+    data = open_data(spec, home)
+    log = MetricsLog(folder / "metrics.jsonl")
+    reports = s4core.fit(
+        s4core.model_config(spec.model),
+        task_shape(data),
+        s4core.from_mapping(s4core.TrainConfig, spec.train, path="train"),
+        data,
+        folder,
+        metric=spec.objective.metric,
+        mode=spec.objective.mode,
+        seed=spec.seed,
+        device=device,
+        guard=lease.check,
+    )
+    for report in reports:
+        if report.epoch > log.epochs:
+            lease.check()
+            log.append(report)
+        yield report
+
+
+def open_data(spec: TrialSpec, home: Path) -> data_prep.Dataset:
+    """Open (and prepare, if need be) the data of a trial."""
+    options = {k: v for k, v in spec.data.items() if k != "name"}
+    return data_prep.open_dataset(spec.data["name"], options, home=home)
+
+
+def task_shape(data: data_prep.Dataset) -> s4core.TaskShape:
+    """Say to a model what a data set is like."""
+    return s4core.TaskShape(**data.task.__dict__)
+
+
+class MetricsLog:
+    """metrics.jsonl: one line an epoch, 1, 2, 3, ... without a gap or a repeat.
+
+    Opening it cuts off what a kill left of a last line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.epochs = 0
+        if not path.exists():
+            return
+        whole = 0
+        with open(path, "rb+") as file:
+            for line in file:
+                if not line.endswith(b"\n") or not self._is_next(line):
+                    break
+                whole += len(line)
+                self.epochs += 1
+            file.truncate(whole)
+
+    def append(self, report: EpochReport) -> None:
+        """Add a line and see it to the disk."""
+        assert report.epoch == self.epochs + 1, f"epoch {report.epoch} after {self.epochs}"
+        line = json.dumps({**report.to_json(), "time": time.time()}) + "\n"
+        with open(self._path, "ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self.epochs = report.epoch
+
+    def _is_next(self, line: bytes) -> bool:
+        try:
+            return bool(json.loads(line)["epoch"] == self.epochs + 1)
+        except (ValueError, KeyError, TypeError):
+            return False
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Give the lines of a trial's metrics.jsonl (whole ones only); [] if there are none."""
+    try:
+        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def _log_attempt(folder: Path, attempt: str, device: str | None) -> None:
+    about = {
+        "time": time.time(),
+        "attempt": attempt,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "device": str(choose_device(device)),
+        "git_commit": git_commit(),
+        "version": importlib.metadata.version("s4sweep"),
+    }
+    with open(folder / "attempts.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(about) + "\n")
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """Name the commit of the checkout that this package lies in (`-dirty` if it was changed)."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if not commit:
+        return None
+    return f"{commit}-dirty" if git("status", "--porcelain", "-uno") else commit

@@ -4,6 +4,7 @@ from data_prep.batches import Batch
 from data_prep.card import DatasetCard, RawFile, Split, TaskInfo
 from data_prep.dataset import Dataset, open_dataset
 from data_prep.errors import Damaged, DataError, MissingRaw
+from data_prep.fetch import Network
 from data_prep.prepare import prepare
 from data_prep.registry import dataset_card, dataset_names, dataset_options
 
@@ -14,6 +15,7 @@ __all__ = [
     "Dataset",
     "DatasetCard",
     "MissingRaw",
+    "Network",
     "RawFile",
     "Split",
     "TaskInfo",

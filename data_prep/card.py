@@ -48,7 +48,7 @@ class RawFile:
     urls: where it can be had, best first; () when it must be brought by hand.
     size: bytes, sha256 and md5: as published; None where nobody published them (then what is
         seen on the first download is recorded beside the file and held against later ones).
-    unpack: an archive whose content is used; it is unpacked beside itself.
+    unpack: for an archive whose content is used, the folder (also relative) that it is unpacked to.
     """
 
     path: str
@@ -56,7 +56,7 @@ class RawFile:
     size: int | None = None
     sha256: str | None = None
     md5: str | None = None
-    unpack: bool = False
+    unpack: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -19,11 +19,20 @@ import numpy as np
 
 from data_prep.arrow import Column, Packed, Part, Spool, pack, statistics
 from data_prep.cache import Entry, Request, find, publish_once
-from data_prep.card import Split
+from data_prep.card import RawFile, Split
 from data_prep.errors import DataError, MissingRaw
+from data_prep.fetch import Network, fetch
 from data_prep.options import stored_options
-from data_prep.registry import Raw, dataset_module, dataset_options, sources_of, splits_of
+from data_prep.registry import (
+    Raw,
+    dataset_module,
+    dataset_options,
+    files_of,
+    sources_of,
+    splits_of,
+)
 from data_prep.sources import identify
+from data_prep.unpack import unpack
 
 ROWS_PER_PACK = 256
 
@@ -52,7 +61,7 @@ def make_shard(shard: Shard) -> dict[str, Packed]:
     """Make one shard; a pure function of its argument."""
     module = dataset_module(shard.name)
     options = dataset_options(shard.name, shard.options)
-    columns = module.columns(Raw(folder=Path(), options=options))
+    columns = module.columns(Raw(folder=Path(), options=options), shard.split)
     return pack(list(module.generate(options, shard.split, shard.number)), columns)
 
 
@@ -62,12 +71,14 @@ def prepare(
     *,
     home: Path,
     raw: Path | None = None,
-    download: bool = False,
+    network: Network | None = None,
     map: Map = map,
     progress: Progress | None = None,
 ) -> Entry:
     """Return the published cache entry, making it first where it is not there or is damaged.
 
+    raw: the folder of the raw files (default `<home>/raw/<name>`); network: how to download those
+    that are missing (None: nothing is downloaded); map: who makes the shards of a generated set.
     Raises DataError: a wrong name or option, missing raw files, a full disk.
     """
     module = dataset_module(name)
@@ -78,7 +89,7 @@ def prepare(
             stored_options(made),
             home=home,
             raw=raw,
-            download=download,
+            network=network,
             map=map,
             progress=progress,
         )
@@ -91,7 +102,7 @@ def prepare(
     if not _present(sources_of(module, source)):
         entry = find(folder, request, None)
         if entry is None:
-            _bring(module, source, download=download)
+            _bring(module, source, network=network, progress=progress)
         else:
             # Another node prepared it: what it published is all that is needed here.
             return publish_once(folder, entry.fingerprint, build)[0]
@@ -107,14 +118,38 @@ def _present(files: Iterable[Path]) -> bool:
     return bool(files) and all(f.is_file() for f in files)
 
 
-def _bring(module: ModuleType, raw: Raw, *, download: bool) -> None:
-    """Say what is missing."""
-    card = module.CARD
-    missing = [f for f in card.files if not (raw.folder / f.path).is_file()]
+def _bring(
+    module: ModuleType, raw: Raw, *, network: Network | None, progress: Progress | None
+) -> None:
+    """Download what is missing, if that is wanted, and unpack; raise MissingRaw otherwise."""
+    name, files = module.CARD.name, files_of(module, raw.options)
+    missing = [
+        f
+        for f in files
+        if not (raw.folder / f.path).is_file()
+        and not (f.unpack is not None and (raw.folder / f.unpack).is_dir())
+    ]
+    if not files or (missing and network is None):
+        raise MissingRaw(_what_is_missing(name, module.CARD.layout, raw.folder, missing))
+    for file in missing:
+        fetch(file, raw.folder, network=network, progress=progress)
+    for file in files:
+        if file.unpack is not None and (raw.folder / file.path).is_file():
+            unpack(raw.folder / file.path, raw.folder / file.unpack)
+    if not _present(sources_of(module, raw)):
+        raise MissingRaw(_what_is_missing(name, module.CARD.layout, raw.folder, []))
+
+
+def _what_is_missing(name: str, layout: str, folder: Path, missing: Sequence[RawFile]) -> str:
+    """One line: what to download, how large, and where to put it."""
     if not missing:
-        raise MissingRaw(f"{card.name}: no raw files in {raw.folder}. {card.layout}".strip())
-    names = ", ".join(f.path for f in missing)
-    raise MissingRaw(f"{card.name}: missing {names} in {raw.folder}.")
+        return f"{name}: no raw files in {folder}. {layout}".strip()
+    sizes = [f"{f.path} ({f.size / 1e6:,.1f} MB)" if f.size else f.path for f in missing]
+    line = f"{name}: {', '.join(sizes)} missing in {folder}."
+    if all(f.urls for f in missing):
+        folder_urls = dict.fromkeys(f.urls[0].rsplit("/", 1)[0] for f in missing)
+        line += f" `s4sweep data prepare {name}` downloads from {', '.join(folder_urls)}."
+    return f"{line} {layout}".strip()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,13 +182,13 @@ class _Build:
         """Build everything; see `publish_once`."""
         raw = self.raw
         if not self.is_generated and not _present(sources_of(self.module, raw)):
-            _bring(self.module, raw, download=False)
+            _bring(self.module, raw, network=None, progress=None)
         if hasattr(self.module, "survey"):
             raw = dataclasses.replace(raw, facts=self.module.survey(raw))
-        columns: Mapping[str, Column] = self.module.columns(raw)
         seen: set[bytes] = set()
         splits = {}
         for split in splits_of(self.module, raw.options):
+            columns: Mapping[str, Column] = self.module.columns(raw, split)
             spool = Spool(folder, columns)
             for packed in self._packs(split, raw, columns, seen):
                 spool.append(packed)

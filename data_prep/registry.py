@@ -4,9 +4,10 @@ A data set's module holds `CARD` and at most these names (the rest is in the fil
 
 CARD: DatasetCard                         what it is
 Options                                   a frozen, keyword-only dataclass with all defaults
-columns(raw) -> {name: Column}            what a stored row is
+columns(raw, split) -> {name: Column}     what a stored row is
 examples(raw, split) -> iterator of rows  reads the raw files; a row maps column names to values
 sources(raw) -> files                     the raw files that count (default: the card's)
+files(options) -> (RawFile, ...)          what to download (default: the card's files)
 survey(raw) -> JSON-ready facts           what must be known of the whole before the first row
 sizes(options) -> {split: rows}           of a generated data set, together with
 generate(options, split, shard) -> rows   which replaces `examples`; shards are independent streams
@@ -28,7 +29,7 @@ from types import ModuleType
 from typing import Any
 
 import data_prep.datasets
-from data_prep.card import DatasetCard
+from data_prep.card import DatasetCard, RawFile
 from data_prep.errors import DataError, nearest
 from data_prep.options import NoOptions, make_options
 
@@ -92,9 +93,17 @@ def splits_of(module: ModuleType, options: Any) -> tuple[str, ...]:
     return names
 
 
+def files_of(module: ModuleType, options: Any) -> tuple[RawFile, ...]:
+    """Return the published files that these options need."""
+    files: tuple[RawFile, ...] = (
+        module.files(options) if hasattr(module, "files") else module.CARD.files
+    )
+    return files
+
+
 def sources_of(module: ModuleType, raw: Raw) -> tuple[Path, ...]:
     """Return the raw files that decide the content, whether or not they are there."""
     if hasattr(module, "sources"):
         files: Iterable[Path] = module.sources(raw)
         return tuple(files)
-    return tuple(raw.folder / f.path for f in module.CARD.files)
+    return tuple(raw.folder / f.path for f in files_of(module, raw.options))

@@ -16,6 +16,7 @@ from typing import Any
 from data_prep.atomic import write_atomic
 
 _BLOCK = 1 << 22
+UNPACKED = ".unpacked.json"  # written by unpack.py: stands for all files of its folder
 
 
 def sha256_of(path: Path) -> str:
@@ -44,6 +45,34 @@ def identify(files: Sequence[Path], *, root: Path, ledger: Path) -> str:
     if any(known.get(k) != v for k, v in seen.items()):
         write_atomic(ledger, json.dumps({**known, **seen}))
     return digest.hexdigest()
+
+
+def locate(folder: Path, marker: str, *, depth: int = 3) -> Path | None:
+    """Return the folder that holds `marker`: `folder` itself, or one at most `depth` below it."""
+    if (folder / marker).exists():
+        return folder
+    if depth == 0 or not folder.is_dir():
+        return None
+    below = (locate(p, marker, depth=depth - 1) for p in sorted(folder.iterdir()) if p.is_dir())
+    return next((p for p in below if p is not None), None)
+
+
+def tree(folder: Path, marker: str, *, pattern: str = "*") -> tuple[Path, ...]:
+    """Return the files that decide the content of the folder with `marker` in it.
+
+    For a folder that was unpacked here that is the note about its archive alone (so that an open
+    does not look at 100,000 files); else all files that match `pattern`. If there is no such
+    folder, the path of the absent marker.
+    """
+    root = locate(folder, marker)
+    if root is None:
+        return (folder / marker,)
+    for place in (root, *root.parents):
+        if (place / UNPACKED).is_file():
+            return (place / UNPACKED,)
+        if place == folder:
+            break
+    return tuple(sorted(p for p in root.rglob(pattern) if p.is_file()))
 
 
 def _read(ledger: Path) -> Mapping[str, Any]:

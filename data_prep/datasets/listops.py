@@ -97,7 +97,7 @@ def sizes(options: Options) -> Mapping[str, int] | None:
     return {"train": options.train, "val": options.val, "test": options.test}
 
 
-def columns(raw: Raw) -> dict[str, Column]:
+def columns(raw: Raw, split: str) -> dict[str, Column]:
     """A row is its tokens, without an end token, and its value."""
     return {"x": Column("uint8", None), "y": Column("uint8")}
 

@@ -77,7 +77,7 @@ def _packed_or_not(path: Path) -> Path:
     return unpacked if unpacked.is_file() and not path.is_file() else path
 
 
-def columns(raw: Raw) -> dict[str, Column]:
+def columns(raw: Raw, split: str) -> dict[str, Column]:
     """A row is an image, its digit, and its row number in the published files."""
     return {"x": Column("uint8", (784,)), "y": Column("uint8"), "index": Column("int32")}
 

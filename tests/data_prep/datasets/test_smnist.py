@@ -63,7 +63,9 @@ def test_a_prepared_cache_needs_no_raw_files(tmp_path):
 
 
 def test_missing_raw_files_are_named(tmp_path):
-    with pytest.raises(MissingRaw, match="train-images-idx3-ubyte.gz"):
+    with pytest.raises(
+        MissingRaw, match=r"train-images-idx3-ubyte.gz \(9.9 MB\), .* missing in .*/raw/smnist"
+    ):
         open_dataset("smnist", home=tmp_path)
 
 

@@ -13,6 +13,7 @@ from s4core.nn.gates import MakeMixer
 from s4core.nn.heads import Decoder, Encoder
 from s4core.nn.options import StackOptions
 from s4core.nn.stack import Stack
+from s4core.nn.wavelet import Wavelet
 
 _NEEDS_DT = "this task has irregular steps: pass dt, the time since the step before."
 
@@ -72,7 +73,14 @@ class SequenceModel(nn.Module):
                 "this task wants an answer at every step, but the pools between the blocks leave "
                 f"one of {backbone.stride} steps: set block_pool to none."
             )
-        self.encoder = Encoder(options, shape, shape.d_input + int(appends))
+        d_input = shape.d_input + int(appends)
+        self.front = None
+        if options.front == "wavelet":
+            if shape.tokens:
+                raise ValueError("front 'wavelet' transforms floats, but this task has tokens.")
+            self.front = Wavelet(d_input, shape.length)
+            d_input = self.front.d_output
+        self.encoder = Encoder(options, shape, d_input)
         self.backbone = backbone
         self.decoder = Decoder(backbone.d_output, shape, options)
 
@@ -87,6 +95,7 @@ class SequenceModel(nn.Module):
         self._check(x, lengths, rate, dt)
         x, dt = self._take_dt(x, dt)
         stride = self.backbone.stride
+        x = x if self.front is None else self.front(x)
         h = self.backbone(self.encoder(x), lengths, rate, dt)
         if lengths is not None and stride > 1:
             lengths = lengths // stride
@@ -94,6 +103,8 @@ class SequenceModel(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """Make the state before the first step."""
+        if self.front is not None:
+            raise ValueError("front 'wavelet' looks at the whole sequence: this model cannot step.")
         return 0, self.backbone.initial_state(batch), self.decoder.initial_state(batch)
 
     def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:

@@ -42,6 +42,7 @@ class StackOptions:
     gates: what is around the mixer inside of a block; gss: a multiplicative branch of gate x
         d_model channels, the mixer on d_model / bottleneck (published with activation none and
         final_act linear); h3: query, key, value, the key through a causal filter of shift_taps.
+    ff: a feed-forward block of ff x d_model channels after every mixer's (0 none).
     block_pool, pool_stride, pool_expand, pool_every: shorten the sequence by pool_stride after
         every pool_every-th block, the channels grow by pool_expand.
     encoder: auto is an embedding for tokens and a linear map for floats. position: added to it.
@@ -71,6 +72,7 @@ class StackOptions:
     gate: int = 4
     bottleneck: int = 4
     shift_taps: int = 4
+    ff: int = 0
     block_pool: BlockPoolName = "none"
     pool_stride: int = 2
     pool_expand: int = 1
@@ -88,6 +90,8 @@ class StackOptions:
             self, "d_model", "n_layers", "gate", "bottleneck", "shift_taps",
             "pool_stride", "pool_expand", "pool_every",
         )  # fmt: skip
+        if self.ff < 0:
+            raise ValueError(f"need ff >= 0, got {self.ff}.")
         for name in ("dropout", "dropout_input"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"need 0 <= {name} < 1, got {getattr(self, name)}.")

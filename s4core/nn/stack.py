@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from s4core.nn import layout
 from s4core.nn.block import Block, State, make_norm
+from s4core.nn.feed_forward import feed_forward
 from s4core.nn.gates import MakeMixer, make_gated
 from s4core.nn.options import StackOptions
 from s4core.nn.pool import BlockPool
@@ -27,6 +28,10 @@ class Stack(nn.Module):
         for index in range(1, options.n_layers + 1):
             mixer = make_gated(make_mixer, options, d_model, length)
             blocks.append(Block(mixer, options, d_model=d_model, index=index))
+            if options.ff:
+                blocks.append(
+                    feed_forward(options, d_model=d_model, expand=options.ff, index=index)
+                )
             if options.block_pool != "none" and index % options.pool_every == 0:
                 if length // options.pool_stride < 1:
                     raise ValueError(

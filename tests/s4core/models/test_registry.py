@@ -7,7 +7,8 @@ import pytest
 from torch import nn
 
 import s4core
-from s4core import ConfigError, TaskShape, config
+from s4core import ConfigError, TaskShape
+from s4core.config import config
 
 SHAPE = TaskShape(d_input=2, d_output=3, length=8)
 

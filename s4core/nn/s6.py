@@ -1,0 +1,101 @@
+"""S6, the mixer of Mamba-1: a diagonal real system whose dt, B and C depend on the input."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from s4core.nn.block import State
+from s4core.nn.selective_scan import selective_scan, selective_step
+from s4core.nn.short_conv import ShortConv
+
+
+class S6(nn.Module):
+    """in -> [x, z]; y = scan(silu(conv(x))); out(y * silu(z)), d_model to d_model.
+
+    d_state: states N of each of expand * d_model features; dt_rank: width of the map to dt.
+    rate and dt scale the step that the input asks for.  Source: Mamba, arXiv:2312.00752, section 3.
+    """
+
+    ssm_lr_parameters: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")
+    takes_dt = True
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        d_state: int,
+        expand: int,
+        d_conv: int,
+        dt_rank: int,
+        dt_min: float,
+        dt_max: float,
+    ) -> None:
+        super().__init__()
+        self.d_output, self.d_state, self.dt_rank = d_model, d_state, dt_rank
+        inner = expand * d_model
+        self.enter = nn.Linear(d_model, 2 * inner, bias=False)
+        self.conv = ShortConv(inner, d_conv)
+        self.select = nn.Linear(inner, dt_rank + 2 * d_state, bias=False)
+        self.to_dt = nn.Linear(dt_rank, inner, bias=False)
+        nn.init.uniform_(self.to_dt.weight, -(dt_rank**-0.5), dt_rank**-0.5)
+        self.dt_bias = nn.Parameter(inverse_softplus(log_uniform(inner, dt_min, dt_max)))
+        self.A_log = nn.Parameter(torch.arange(1, d_state + 1).float().log().repeat(inner, 1))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.leave = nn.Linear(inner, d_model, bias=False)
+
+    def forward(self, x: Tensor, rate: float = 1.0, dt: Tensor | None = None) -> Tensor:
+        """Run whole sequences (B, L, d_model)."""
+        return self._run(x, self.initial_state(x.shape[0]), rate, dt)[0]
+
+    def initial_state(self, batch: int) -> State:
+        """The inputs that the filter remembers, and x = 0."""
+        inner = self.D.shape[0]
+        return self.conv.initial_state(batch), self.D.new_zeros(batch, inner, self.d_state)
+
+    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run a piece of a sequence; no gradient flows from one piece to the one before."""
+        return self._run(x, state, 1.0, None)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run one step (B, d_model)."""
+        u, z = self.enter(x).chunk(2, dim=-1)
+        u, filtered = self.conv.step(u, state[0])
+        u = F.silu(u)
+        dt, B, C = self._select(u)
+        inner, y = selective_step(u, dt, -self.A_log.exp(), B, C, state[1])
+        return self.leave((y + self.D * u) * F.silu(z)), (filtered, inner)
+
+    def _run(self, x: Tensor, state: State, rate: float, dt: Tensor | None) -> tuple[Tensor, State]:
+        u, z = self.enter(x).chunk(2, dim=-1)
+        u, filtered = self.conv.forward_with_state(u, state[0].to(u.dtype))
+        u = F.silu(u)
+        step, B, C = self._select(u)
+        with torch.autocast(x.device.type, enabled=False):
+            dtype = self.A_log.dtype
+            step = step.to(dtype) * rate
+            if dt is not None:
+                step = step * dt[..., None].to(dtype)
+            parts = (u.to(dtype), step, -self.A_log.exp(), B.to(dtype), C.to(dtype))
+            y, inner = selective_scan(*parts, state[1])
+        return self.leave((y + self.D * u) * F.silu(z)), (filtered, inner)
+
+    def _select(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sizes = [self.dt_rank, self.d_state, self.d_state]
+        dt, B, C = self.select(u).split(sizes, dim=-1)
+        return F.softplus(self.to_dt(dt) + self.dt_bias), B, C
+
+
+def log_uniform(count: int, low: float, high: float, floor: float = 1e-4) -> Tensor:
+    """Draw steps whose logarithm is uniform, at least `floor`."""
+    dt = torch.exp(torch.rand(count) * math.log(high / low) + math.log(low))
+    return dt.clamp_min(floor)
+
+
+def inverse_softplus(y: Tensor) -> Tensor:
+    """The x with softplus(x) = y > 0."""
+    return y + torch.log(-torch.expm1(-y))

@@ -54,6 +54,7 @@ def _by_name(sender: Sender) -> Experiment:
             root = artifact_root(record.home, sender.uri)
             place = None if root is None else f"{root}/{name}"
             tags = {ID_TAG: sender.shipped.ship_id, "sweep": record.name, "home": str(record.home)}
+            tags["mlflow.experimentKind"] = "custom_model_development"  # not the pages for chats
             return client.get_experiment(client.create_experiment(name, place, tags))
         if found.tags.get(ID_TAG) == sender.shipped.ship_id:
             return found

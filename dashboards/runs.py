@@ -33,6 +33,21 @@ def params(spec: TrialSpec) -> dict[str, str]:
     return {name: text(value)[:PARAM_CHARS] for name, value in flatten(tree).items()}
 
 
+def chosen(spec: TrialSpec) -> dict[str, Any]:
+    """What the search chose, by the name under which `params` has it.
+
+    The study calls a field of one alternative `model.s4d.init`; resolved, it is `model.init`.
+    """
+    resolved = flatten({"data": spec.data, "model": spec.model, "train": spec.train})
+    named: dict[str, Any] = {}
+    for path, value in spec.params.items():
+        block, _, rest = path.partition(".")
+        short = f"{block}.{rest.partition('.')[2]}"
+        name = path if path in resolved or short not in resolved else short
+        named[name] = resolved.get(name, value)
+    return named
+
+
 def text(value: Any) -> str:
     """A parameter's value as MLflow shows it: text as it is, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)

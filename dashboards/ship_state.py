@@ -38,6 +38,8 @@ class Shipped:
     summary_run_id: str | None = None
     summary_ended: int = 0  # trials that had ended when the summary was sent
     summary_stamp: str = ""
+    server_version: str | None = None
+    view: str | None = None  # the tag that holds the charts
     trials: dict[int, TrialShipped] = dataclasses.field(default_factory=dict)
     refused: list[str] = dataclasses.field(default_factory=list)
     error: str | None = None  # of the last pass; None after a good one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dashboards import runs
+from dashboards import runs, views
 from dashboards.leaderboard import table
 from dashboards.sender import Sender
 from sweeps.types import SweepResult, TrialState
@@ -27,6 +27,7 @@ def send(sender: Sender, *, over: bool) -> None:
     new = [point for point in _points(result) if point[3] > shipped.summary_ended]
     sender.log(run_id, points=new, tags=_tags(result, over))
     sender.client.log_dict(run_id, table(result), "leaderboard.json")
+    views.send(sender, result.objective)
     if over:
         _send_best(sender, result)
         sender.client.set_terminated(run_id, "FINISHED")
@@ -38,6 +39,7 @@ def send(sender: Sender, *, over: bool) -> None:
 def _start(sender: Sender) -> str:
     record, client = sender.record, sender.client
     tags = {**runs.source_tags(record.name), "trial": str(TRIAL), "sweep": record.name}
+    tags["mlflow.loggedArtifacts"] = '[{"path": "leaderboard.json", "type": "table"}]'
     began = int(record.folder.stat().st_ctime * 1000)
     run_id = sender.orphans.get(TRIAL)
     if run_id is None:
@@ -62,10 +64,10 @@ def _points(result: SweepResult) -> list[runs.Point]:
         seconds += trial.seconds
         if trial.value is not None and trial.state is not TrialState.FAILED:
             best = trial.value if goal.is_better(trial.value, best) else best
-        values = {f"trials/{state}": float(count) for state, count in counts.items()}
-        values["cost/trial_hours"] = seconds / 3600
+        values = {f"sweep/trials_{state}": float(count) for state, count in counts.items()}
+        values["sweep/trial_hours"] = seconds / 3600
         if best is not None:
-            values[f"best/{goal.metric}"] = best
+            values["sweep/best"] = best
         at = int((trial.ended or 0) * 1000)
         points += [(name, value, at, step) for name, value in values.items()]
     return points

@@ -68,10 +68,10 @@ def test_the_summary_has_the_best_so_far_the_counts_and_the_leaderboard(home: Pa
     sweep_folders.start_trial(folder, 2)
     sweep_folders.end_trial(folder, 2, epochs=0, state=TrialState.FAILED, error="out of memory")
     summary = runs(home, sync(home, "demo"))["00-summary"]
-    best = history(home, summary, "best/val/accuracy")
+    best = history(home, summary, "sweep/best")
     assert best == [(1, pytest.approx(0.5)), (2, pytest.approx(0.51)), (3, pytest.approx(0.51))]
-    assert history(home, summary, "trials/failed") == [(1, 0), (2, 0), (3, 1)]
-    assert summary.data.metrics["cost/trial_hours"] == pytest.approx(2 * 4 * 9 / 3600)
+    assert history(home, summary, "sweep/trials_failed") == [(1, 0), (2, 0), (3, 1)]
+    assert summary.data.metrics["sweep/trial_hours"] == pytest.approx(2 * 4 * 9 / 3600)
     assert summary.data.tags["best_trial"] == "0001"
     client = open_client(home)
     paths = {a.path for a in client.list_artifacts(summary.info.run_id)}

@@ -63,8 +63,9 @@ class Dataset:
         part = self.parts[subset.part]
         classes: tuple[int, ...] = ()
         if self.task.target == "class" and "y" in part.columns:
-            labels = part.gather("y", subset.index)
-            classes = tuple(np.bincount(labels, minlength=self.task.d_output).tolist())
+            y = part.gather("y", subset.index)
+            y = y if self.view.labels is None else self.view.labels[y]
+            classes = tuple(np.bincount(y, minlength=self.task.d_output).tolist())
         return Split(rows=len(subset.index), classes=classes)
 
     def batches(
@@ -100,7 +101,9 @@ class Dataset:
             bucket=bucket,
         ):
             stored = index if subset.index is None else subset.index[index]
-            batch = dataclasses.replace(self.view.read(part, stored), index=index)
+            batch = self.view.read(part, stored)
+            y = batch.y if self.view.labels is None else self.view.labels[batch.y]
+            batch = dataclasses.replace(batch, y=y, index=index)
             yield batch if self.on_device else to_float(batch)
 
     def _subset(self, split: str) -> Subset:

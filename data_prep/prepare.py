@@ -95,7 +95,7 @@ def prepare(
         )
     request = Request(name, module.CARD.version, stored_options(made))
     folder = home / "data" / name
-    source = Raw(folder=raw or home / "raw" / name, options=made)
+    source = Raw(folder=raw or home / "raw" / getattr(module, "RAW", name), options=made)
     build = _Build(module, name, dict(options or {}), request, source, map, progress)
     if build.is_generated:
         return publish_once(folder, request.fingerprint(None), build)[0]

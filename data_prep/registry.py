@@ -12,6 +12,7 @@ survey(raw) -> JSON-ready facts           what must be known of the whole before
 sizes(options) -> {split: rows}           of a generated data set, together with
 generate(options, split, shard) -> rows   which replaces `examples`; shards are independent streams
 view(stored) -> View                      how stored rows become batches
+RAW                                       the name of its raw folder (default: its own)
 STORED_AS                                 the data set whose prepared files this one is a view of
 
 Splits are the keys of `sizes`, else of `SPLITS` (default: train, val, test).

@@ -39,3 +39,42 @@ def per_class(labels: np.ndarray, counts: tuple[int, ...], seed: int = 0) -> tup
         for part, rows_of_part in zip(parts, np.split(rows, np.cumsum(counts)), strict=False):
             part.append(rows_of_part)
     return tuple(random.permutation(np.concatenate(part)) for part in parts)
+
+
+def sklearn_split(
+    rows: int, held_out: int, seed: int, labels: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's train_test_split of 0 .. rows - 1, in its order.
+
+    labels: (rows,), to stratify by. Sizes are rows - held_out and held_out.
+    """
+    random = np.random.RandomState(seed)
+    if labels is None:
+        order = random.permutation(rows)
+        return order[held_out:], order[:held_out]
+    counts = np.unique(labels, return_counts=True)[1]
+    kept = _shares(counts, rows - held_out, random)
+    rest = _shares(counts - kept, held_out, random)
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    train, test = [], []
+    for members, of_train, of_test in zip(by_class, kept, rest, strict=True):
+        shuffled = members[random.permutation(len(members))]
+        train.append(shuffled[:of_train])
+        test.append(shuffled[of_train : of_train + of_test])
+    return random.permutation(np.concatenate(train)), random.permutation(np.concatenate(test))
+
+
+def _shares(counts: np.ndarray, draws: int, random: np.random.RandomState) -> np.ndarray:
+    """Share `draws` among classes of sizes `counts`: largest remainders first, ties by lot."""
+    exact = counts / counts.sum() * draws
+    shares = np.floor(exact)
+    remainders = exact - shares
+    missing = int(draws - shares.sum())
+    for value in np.unique(remainders)[::-1]:
+        if missing == 0:
+            break
+        (tied,) = np.where(remainders == value)
+        lucky = random.choice(tied, size=min(len(tied), missing), replace=False)
+        shares[lucky] += 1
+        missing -= len(lucky)
+    return np.asarray(shares, np.int64)

@@ -38,13 +38,15 @@ class Subset:
 class View:
     """How a data set is read: its task, its reader, its splits where they are not the stored parts.
 
-    bucket: > 1 sorts runs of so many training batches by length (ragged data sets only).
+    bucket: > 1 sorts runs of so many training batches by length (ragged data sets only);
+    labels: (stored labels,) the class of each stored label, where they differ.
     """
 
     task: TaskInfo
     read: Reader
     splits: Mapping[str, Subset] = dataclasses.field(default_factory=dict)
     bucket: int = 0
+    labels: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from data_prep.splits import per_class, torch_permutation, torch_split
+from data_prep.splits import per_class, sklearn_split, torch_permutation, torch_split
 
 
 def digest(rows: np.ndarray) -> str:
@@ -41,3 +41,25 @@ def test_per_class_gives_every_part_its_share_of_every_class():
     assert sorted(np.concatenate(parts).tolist()) == list(range(30))
     with pytest.raises(ValueError, match="need 11"):
         per_class(labels, (10, 1), seed=0)
+
+
+@pytest.mark.parametrize(("rows", "held_out", "seed"), [(10, 3, 0), (101, 31, 7), (34, 17, 1)])
+@pytest.mark.parametrize("stratified", [False, True])
+def test_the_split_is_scikit_learn_s(rows, held_out, seed, stratified):
+    selection = pytest.importorskip("sklearn.model_selection", reason="the reference itself")
+    labels = np.random.RandomState(seed).randint(0, 4, rows) if stratified else None
+    theirs = selection.train_test_split(
+        np.arange(rows), test_size=held_out, random_state=seed, stratify=labels
+    )
+    for ours, other in zip(sklearn_split(rows, held_out, seed, labels), theirs, strict=True):
+        np.testing.assert_array_equal(ours, other)
+
+
+def test_the_published_split_of_bidmc_is_reproduced():
+    train, rest = sklearn_split(7870, 2361, 0)
+    val, test = (rest[part] for part in sklearn_split(2361, 1181, 1))
+    assert [digest(p) for p in (train, val, test)] == [
+        "737ddbc40b9f5356",
+        "36c798e655c4df50",
+        "ed4e0729221f5a65",
+    ]

@@ -4,10 +4,23 @@ The real dtype of a result follows the inputs: float64 in, float64 out.  A fast 
 obvious twin `<name>_ref` in the same file.
 """
 
+from .cauchy import truncated_dplr_kernel
 from .discretize import discretize
+from .dplr import dplr_kernel
 from .fftconv import fft_conv
 from .hippo import hippo, nplr
+from .krylov import dense_kernel
 from .spectra import spectrum
 from .vandermonde import diagonal_kernel
 
-__all__ = ["diagonal_kernel", "discretize", "fft_conv", "hippo", "nplr", "spectrum"]
+__all__ = [
+    "dense_kernel",
+    "diagonal_kernel",
+    "discretize",
+    "dplr_kernel",
+    "fft_conv",
+    "hippo",
+    "nplr",
+    "spectrum",
+    "truncated_dplr_kernel",
+]

@@ -1,0 +1,186 @@
+"""Kernels of diagonal plus low-rank systems (S4): A = diag - sum_r P_r P_r^*, bilinear.
+
+A vector is its half x (n complex numbers; the rest is the conjugate), a covector c acts on it as
+2 Re(c x).  A_bar is then diag(d) + sum_r l_r <rho_r, .>, and so are its powers, with twice the rank
+at each squaring: the first powers cost O(N) in float64, where errors matter most.  From A_bar^8 on
+the matrix is dense and real, in the coordinates [Re x, Im x], where its norm is at most one.
+
+Source: S4, arXiv:2111.00396, appendix C.2 (Woodbury) and C.3 (C~); the doubling is our own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import torch
+
+from ..shapes import Complex, Float, Tensor
+from .krylov import Powers, krylov
+from .precision import full_precision
+from .vandermonde import per_mode
+
+# A_bar^(2^3) is the first power that is squared as a dense matrix: its rank is 8 R, of N.
+DENSE_LEVEL = 3
+
+
+@full_precision
+def dplr_kernel(
+    A: Complex[Tensor, "H n"],
+    P: Complex[Tensor, "R H n"],
+    B: Complex[Tensor, "H n"],
+    C: Complex[Tensor, "C H n"],
+    dt: Float[Tensor, " ..."],
+    length: int,
+) -> Float[Tensor, "C H L"]:
+    """The kernel of the bilinear discretisation of diag(A^) - sum_r P_r^ P_r^*.
+
+    A hat appends the conjugate: half of the modes is given.  C is used as C x, never conjugated,
+    and is the plain readout (not the C~ that S4 trains: see `truncated_dplr_kernel`).
+    dt: (H,), (H, 1) or (H, n), dt > 0.  Source: S4, arXiv:2111.00396, eqs. (4), (5).
+    """
+    return _kernel(A, P, B, C, dt, length, truncated=False)
+
+
+@full_precision
+def krylov_kernel(
+    A: Complex[Tensor, "H n"],
+    P: Complex[Tensor, "R H n"],
+    B: Complex[Tensor, "H n"],
+    C_tilde: Complex[Tensor, "C H n"],
+    dt: Float[Tensor, " ..."],
+    length: int,
+) -> Float[Tensor, "C H L"]:
+    """The kernel of the system whose C~ = C (I - A_bar^length) is given, by a solve for C."""
+    return _kernel(A, P, B, C_tilde, dt, length, truncated=True)
+
+
+def _kernel(
+    A: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int, truncated: bool
+) -> Tensor:
+    dtype = C.real.dtype
+    first, B_bar = dplr_discretize(A, P, B, dt)
+    small = [first]
+    while len(small) < DENSE_LEVEL + 1:
+        small.append(small[-1].squared())
+    powers = Powers([functools.partial(power.dense) for power in small], dtype, exact=0)
+    C = C.to(torch.complex128)
+    if truncated:
+        C = _untruncate(C, powers, length)
+    rows = C.transpose(0, 1).unsqueeze(2)
+    for power in small[:-1]:
+        rows = torch.cat([rows, power.apply_rows(rows)], 2)
+    return krylov(powers, real_column(B_bar).to(dtype), real_row(rows).to(dtype), length)
+
+
+def untruncate(
+    C_tilde: Complex[Tensor, "C H n"], first: LowRank, length: int
+) -> Complex[Tensor, "C H n"]:
+    """The plain C of C~ = C (I - A_bar^length), by a solve in float64; `truncate` undoes it.
+
+    Source: S4, arXiv:2111.00396, appendix C.3.
+    """
+    return _untruncate(C_tilde.to(torch.complex128), Powers([first.dense], torch.float64), length)
+
+
+def truncate(C: Complex[Tensor, "C H n"], first: LowRank, length: int) -> Complex[Tensor, "C H n"]:
+    """C~ = C (I - A_bar^length) in complex128, the tensor that S4 trains."""
+    power = Powers([first.dense], torch.float64).product(length)
+    row = real_row(C.to(torch.complex128)).transpose(0, 1)
+    return complex_row(-torch.bmm(row, power).transpose(0, 1))
+
+
+def _untruncate(C_tilde: Tensor, powers: Powers, length: int) -> Tensor:
+    right = -real_row(C_tilde).permute(1, 2, 0)
+    solved = torch.linalg.solve(powers.product(length).double().transpose(1, 2), right)
+    return complex_row(solved.permute(2, 0, 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class LowRank:
+    """A power of A_bar: x -> (1 + e) x + sum_r left_r 2 Re(right_r x), on half vectors."""
+
+    e: Complex[Tensor, "H n"]
+    left: Complex[Tensor, "H R n"]
+    right: Complex[Tensor, "H R n"]
+
+    def squared(self) -> LowRank:
+        """The power of twice the exponent, with twice the rank."""
+        d = (1 + self.e).unsqueeze(1)
+        inner = _pairing(self.left, self.right)
+        moved = torch.baddbmm(self.left * d, inner.to(self.left.dtype), self.left)
+        return LowRank(
+            self.e * (2 + self.e),
+            torch.cat([moved, self.left], 1),
+            torch.cat([self.right, self.right * d], 1),
+        )
+
+    def apply_rows(self, rows: Complex[Tensor, "H C J n"]) -> Complex[Tensor, "H C J n"]:
+        """The covectors c A."""
+        flat = rows.flatten(1, 2)
+        inner = _pairing(flat, self.left).to(flat.dtype)
+        moved = torch.baddbmm(flat * (1 + self.e).unsqueeze(1), inner, self.right)
+        return moved.view_as(rows)
+
+    def apply_columns(self, columns: Complex[Tensor, "H J n"]) -> Complex[Tensor, "H J n"]:
+        """The vectors A x."""
+        inner = _pairing(columns, self.right).to(columns.dtype)
+        return torch.baddbmm(columns * (1 + self.e).unsqueeze(1), inner, self.left)
+
+    def dense(self) -> Float[Tensor, "H N N"]:
+        """The real matrix, less the identity, in coordinates [Re x, Im x]."""
+        low_rank = torch.bmm(real_column(self.left).transpose(1, 2), real_row(self.right))
+        H, N, _ = low_rank.shape
+        k = torch.arange(N // 2, device=low_rank.device)
+        here, there = k * (N + 1), k * (N + 1) + N // 2
+        index = torch.cat([here, there, here + N // 2 * N, there + N // 2 * N])
+        e = self.e
+        values = torch.cat([e.real, -e.imag, e.imag, e.real], -1)
+        return low_rank.view(H, N * N).index_add(1, index, values).view(H, N, N)
+
+
+def dplr_discretize(
+    A: Complex[Tensor, "H n"],
+    P: Complex[Tensor, "R H n"],
+    B: Complex[Tensor, "H n"],
+    dt: Float[Tensor, " ..."],
+) -> tuple[LowRank, Complex[Tensor, "H n"]]:
+    """(A_bar, B_bar) by the bilinear rule and Woodbury's formula, in complex128.
+
+    (I - W/2 + p p^*)^-1 = D - D p (I + p^* D p)^-1 p^* D, where D = (I - W/2)^-1, W = dt A and
+    p = P sqrt(dt/2).  Source: S4, arXiv:2111.00396, appendix C.2.
+    """
+    A, P, B = (t.to(torch.complex128) for t in (A, P, B))
+    step = per_mode(dt).double()
+    w = A * step
+    D = 1 / (1 - w / 2)
+    p = (P * (step / 2).sqrt()).transpose(0, 1)
+    left, right = D.unsqueeze(1) * p, p.conj() * D.unsqueeze(1)
+    gram = _pairing(p, right).transpose(1, 2)
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    right = torch.linalg.solve((eye + gram).to(right.dtype), right)
+    first = LowRank(w * D, -2 * left, right)
+    b = B * step
+    B_bar = D * b - (_pairing(b.unsqueeze(1), right).to(b.dtype) @ left).squeeze(1)
+    return first, B_bar
+
+
+def _pairing(x: Complex[Tensor, "H X n"], y: Complex[Tensor, "H Y n"]) -> Float[Tensor, "H X Y"]:
+    """2 Re sum_n x y, as one real product."""
+    return torch.bmm(real_row(x), real_column(y).transpose(1, 2))
+
+
+def real_row(c: Complex[Tensor, "*s n"]) -> Float[Tensor, "*s N"]:
+    """The covector that gives 2 Re(c x) in coordinates [Re x, Im x]."""
+    return torch.cat([2 * c.real, -2 * c.imag], -1)
+
+
+def complex_row(c: Float[Tensor, "*s N"]) -> Complex[Tensor, "*s n"]:
+    """The inverse of `real_row`."""
+    n = c.shape[-1] // 2
+    return torch.complex(c[..., :n] / 2, -c[..., n:] / 2)
+
+
+def real_column(x: Complex[Tensor, "*s n"]) -> Float[Tensor, "*s N"]:
+    """A half vector in coordinates [Re x, Im x]."""
+    return torch.cat([x.real, x.imag], -1)

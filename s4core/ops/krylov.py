@@ -1,0 +1,136 @@
+"""Kernels of dense systems: K[l] = C A_bar^l B_bar by squaring, in two levels like a Vandermonde.
+
+With l = i b + j, K = (C A_bar^j) (A_bar^(ib) B_bar): rows and columns are made by doubling, and one
+real matrix product per feature gives all L values: log2(L) products of N x N matrices instead of L
+of a matrix with a vector.  What is squared is E = A_bar - I: a slow system has A_bar near I, where
+float32 would keep only the leading digits of what distinguishes them.  An error in the first power
+is applied L times, one in the last only once, so the first squarings are made in float64.
+
+Source: LSSL, arXiv:2110.13985, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ..shapes import Float, Tensor
+from .precision import full_precision
+from .vandermonde import per_mode, split_length
+
+# Squarings of a dense matrix in float64, which costs four times float32: the error falls by 2^4.
+EXACT_SQUARINGS = 4
+
+
+@full_precision
+def dense_kernel(
+    A: Float[Tensor, "H N N"],
+    B: Float[Tensor, "H N"],
+    C: Float[Tensor, "C H N"],
+    dt: Float[Tensor, " ..."],
+    length: int,
+) -> Float[Tensor, "C H L"]:
+    """The kernel C A_bar^l B_bar of the bilinear discretisation of a dense real system.
+
+    dt: (H,) or (H, 1), dt > 0.  Source: LSSL, arXiv:2110.13985, eq. (3) with alpha = 1/2.
+    """
+    E, B_bar = dense_discretize(A, B, dt)
+    powers = Powers([lambda: E], C.dtype)
+    return krylov(powers, B_bar.to(C.dtype), C.transpose(0, 1).unsqueeze(2), length)
+
+
+def dense_kernel_ref(
+    A: Float[Tensor, "H N N"],
+    B: Float[Tensor, "H N"],
+    C: Float[Tensor, "C H N"],
+    dt: Float[Tensor, " ..."],
+    length: int,
+) -> Float[Tensor, "C H L"]:
+    """The same by L products of a matrix and a vector."""
+    E, x = dense_discretize(A, B, dt)
+    values = []
+    for _ in range(length):
+        values.append(torch.einsum("chn,hn->ch", C.double(), x))
+        x = x + torch.einsum("hmn,hn->hm", E, x)
+    return torch.stack(values, -1).to(C.dtype)
+
+
+def dense_discretize(
+    A: Float[Tensor, "H N N"], B: Float[Tensor, "H N"], dt: Float[Tensor, " ..."]
+) -> tuple[Float[Tensor, "H N N"], Float[Tensor, "H N"]]:
+    """(A_bar - I, B_bar) by the bilinear rule, in float64."""
+    step = per_mode(dt).double().unsqueeze(-1)
+    M = A.double() * step
+    eye = torch.eye(A.shape[-1], dtype=M.dtype, device=M.device)
+    right = torch.cat([M, B.double().unsqueeze(-1) * step], -1)
+    solved = torch.linalg.solve(eye - M / 2, right)
+    return solved[..., :-1], solved[..., -1]
+
+
+class Powers:
+    """A^e - I for e = 1, 2, 4, ..., each made once: the first from `small`, the others by squaring.
+
+    small[i] gives A^(2^i) - I in float64.  Squares of powers below `exact` stay in float64.
+    """
+
+    def __init__(
+        self,
+        small: Sequence[Callable[[], Float[Tensor, "H N N"]]],
+        dtype: torch.dtype,
+        exact: int = 1 << EXACT_SQUARINGS,
+    ) -> None:
+        self.small, self.dtype, self.exact = small, dtype, exact
+        self._made: dict[int, Tensor] = {}
+
+    def get(self, exponent: int) -> Float[Tensor, "H N N"]:
+        """A^exponent - I for a power of two, in the dtype asked for."""
+        return self._get(exponent).to(self.dtype)
+
+    def _get(self, exponent: int) -> Tensor:
+        index = exponent.bit_length() - 1
+        if exponent not in self._made:
+            if index < len(self.small):
+                self._made[exponent] = self.small[index]()
+            else:
+                E = self._get(exponent // 2)
+                E = E if exponent // 2 < self.exact else E.to(self.dtype)
+                self._made[exponent] = torch.baddbmm(E, E, E, beta=2)
+        return self._made[exponent]
+
+    def product(self, exponent: int) -> Float[Tensor, "H N N"]:
+        """A^exponent - I for any exponent >= 1."""
+        result: Tensor | None = None
+        for bit in range(exponent.bit_length()):
+            if exponent >> bit & 1:
+                E = self.get(1 << bit)
+                result = E if result is None else torch.baddbmm(result + E, result, E)
+        assert result is not None, "need exponent >= 1"
+        return result
+
+
+def krylov(
+    powers: Powers, B: Float[Tensor, "H N"], rows: Float[Tensor, "H C J N"], length: int
+) -> Float[Tensor, "C H L"]:
+    """K[l] = C A^l B for l < length, from powers of A and the rows C A^j for j < J (some 2^m).
+
+    Raises ValueError if length < 1.
+    """
+    if length < 1:
+        raise ValueError(f"need a kernel of at least one step, got {length=}.")
+    H, _, j, N = rows.shape
+    b = max(split_length(length)[0], j)
+    blocks = -(-length // b)
+    while j < b:
+        flat = rows.reshape(H, -1, N)
+        more = torch.baddbmm(flat, flat, powers.get(j))
+        rows = torch.cat([rows, more.view_as(rows)], 2)
+        j *= 2
+    columns = B.unsqueeze(1)
+    while columns.shape[1] < blocks:
+        have = columns.shape[1]
+        known = columns[:, : min(have, blocks - have)]
+        E = powers.get(b * have).transpose(1, 2)
+        columns = torch.cat([columns, torch.baddbmm(known, known, E)], 1)
+    K = torch.matmul(columns, rows.permute(1, 0, 3, 2))
+    return K.flatten(2)[..., :length]

@@ -1,0 +1,111 @@
+"""S4: systems A = diag - P P^*, whose trained readout is C~ = C (I - A_bar^l_max).
+
+C~ is what the frequency-domain kernel needs, and training it (not C) is S4's published dynamics.
+Whatever is not the kernel at l_max on the training grid - other lengths, other rates, stepping -
+recovers the plain C by a solve, so it is exact, where the published code keeps C~ and is not.
+Source: S4, arXiv:2111.00396, section 3 and appendix C.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..config import config
+from ..ops.cauchy import truncated_dplr_kernel
+from ..ops.dplr import LowRank, dplr_discretize, dplr_kernel, real_column, real_row, truncate
+from ..ops.dplr import untruncate as untruncate_row
+from ..shapes import Complex, Float, Tensor
+from .modes import AbstractModes, ModeOptions, StepState, parameter
+from .transforms import FLOOR
+
+
+@config
+class DplrOptions(ModeOptions):
+    """An S4 system. rank: rows of P; rows that the init does not need start at zero."""
+
+    rank: int = 1
+
+
+class DplrSSM(AbstractModes):
+    """S4: x' = (diag(A) - sum_r P_r P_r^*) x + B u, y = 2 Re(C x), by the bilinear rule.
+
+    l_max: the length, in steps of the training grid, at which C is stored as C~.
+    Raises ValueError for options that do not fit together, or a rank below what the init needs.
+    """
+
+    def __init__(
+        self, d_model: int, options: DplrOptions, *, l_max: int, channels: int = 1
+    ) -> None:
+        super().__init__(d_model, options, channels)
+        if l_max < 1:
+            raise ValueError(f"need l_max >= 1, got {l_max}.")
+        self.options, self.l_max = options, l_max
+        system, C = self.initial(rank=options.rank)
+        self.P = parameter(torch.view_as_real(system.P))
+        strength = system.P.abs().square().sum(0)
+        # What Woodbury's formula may lose of float32; LegS has 27, the Fourier inits 20,000.
+        self.is_damped = bool((strength < 100 * -system.Lambda.real.clamp(max=-FLOOR)).all())
+        self.C: nn.Parameter
+        self.store_readout(C)
+
+    def store_readout(self, C: Complex[Tensor, "C H n"]) -> None:
+        """Make the plain readout C the trained C~, for the system as it is now."""
+        with torch.no_grad():
+            A, P, B = self.system()
+            first, _ = dplr_discretize(A, P, B, self.steps(1.0))
+            self.C = parameter(torch.view_as_real(truncate(C, first, self.l_max)))
+
+    def system(
+        self,
+    ) -> tuple[Complex[Tensor, "H n"], Complex[Tensor, "R H n"], Complex[Tensor, "H n"]]:
+        """(A, P, B) per feature."""
+        B, P = torch.view_as_complex(self.B), torch.view_as_complex(self.P)
+        return self.A(), self.per_feature(P), self.per_feature(B)
+
+    def plain_readout(self) -> Complex[Tensor, "C H n"]:
+        """C, recovered from C~ in float64 (and returned in it)."""
+        A, P, B = self.system()
+        first, _ = dplr_discretize(A, P, B, self.steps(1.0))
+        return untruncate_row(torch.view_as_complex(self.C), first, self.l_max)
+
+    def kernel(self, length: int, rate: float = 1.0) -> Float[Tensor, "C H L"]:
+        """The convolution kernel of `length` steps on a grid `rate` times as coarse as training."""
+        A, P, B = self.system()
+        C_tilde = torch.view_as_complex(self.C)
+        if length == self.l_max and rate == 1.0:
+            return truncated_dplr_kernel(
+                A, P, B, C_tilde, self.steps(rate), length, is_damped=self.is_damped
+            )
+        C = self.plain_readout().to(C_tilde.dtype)
+        return dplr_kernel(A, P, B, C, self.steps(rate), length)
+
+    def discretize(
+        self, rate: float = 1.0
+    ) -> tuple[LowRank, Complex[Tensor, "H n"], Complex[Tensor, "C H n"]]:
+        """(A_bar, B_bar, C) of x_l = A_bar x_(l-1) + B_bar u_l, y_l = 2 Re(C x_l), complex128."""
+        A, P, B = self.system()
+        first, B_bar = dplr_discretize(A, P, B, self.steps(rate))
+        return first, B_bar, self.plain_readout()
+
+    def initial_state(self, batch: int, rate: float = 1.0) -> StepState:
+        """The zero state for step mode; make a new one after parameters have changed."""
+        first, B_bar, C = self.discretize(rate)
+        dtype = torch.view_as_complex(self.C).dtype
+        d, B_bar = (1 + first.e).to(dtype), B_bar.to(dtype)
+        left = first.left.to(dtype)
+        right, row = (real_row(t).to(self.C.dtype) for t in (first.right, C))
+        x = torch.zeros(batch, *d.shape, dtype=dtype, device=d.device)
+        return StepState(x, (d, left, right, B_bar, row))
+
+    def step(
+        self, u: Float[Tensor, "B H"], state: StepState
+    ) -> tuple[Float[Tensor, "B D"], StepState]:
+        """One step in time linear in the state, (B, H) to (B, C * H), channel-major."""
+        d, left, right, B_bar, row = state.system
+        flat = real_column(state.x)
+        inner = (right * flat.unsqueeze(2)).sum(-1)
+        x = torch.addcmul(B_bar * u.unsqueeze(-1), d, state.x)
+        x = x + (inner.unsqueeze(-1) * left).sum(2)
+        y = (real_column(x).unsqueeze(1) * row).sum(-1)
+        return y.flatten(1), StepState(x, state.system)

@@ -1,0 +1,140 @@
+"""What S4 and S4D share: conjugate pairs of modes (A, B) in n_ssm copies, and a step per feature.
+
+Parameters are real tensors (complex ones break DDP and half precision).
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from ..config import config
+from ..shapes import Complex, Float, Tensor
+from .inits import InitOptions, System, initial_system
+from .transforms import Transform, initial_dt, positive, step_size, unconstrained
+
+Init = Literal[
+    "legs", "legt", "lagt", "fout", "fourier", "fourier2", "fourier_decay", "foud", "legsd",
+    "lin", "inv", "inv2", "quad", "rand", "real", "random", "hippo", "diag", "all",
+    "diag-legs", "diag-lin", "diag-inv", "diag-inv2", "diag-quad", "diag-rand", "diag-real",
+    "dplr-legs", "dplr-lin", "dplr-inv", "dplr-inv2", "dplr-quad", "dplr-rand", "dplr-real",
+]  # fmt: skip
+
+
+@config
+class ModeOptions(InitOptions):
+    """Fields of S4 and S4D alike.
+
+    d_state: states N, even, in N / 2 conjugate pairs.
+    init: a HiPPO family, a spectrum (lin, inv, ...), dplr-X (X with a random low-rank term), or a
+    mixture over the copies: hippo (legs, fourier), diag (inv, lin), all (those four).
+    dt_min, dt_max: the range of the initial steps; dt_tie: one step a feature, else one a mode.
+    n_ssm: independent copies of (A, B), None for one a feature; must divide d_model.
+    deterministic: dt and C without chance.
+    dt_transform, real_transform, imag_transform: how dt, -Re A and -Im A are kept positive.
+    """
+
+    d_state: int = 64
+    init: Init = "legs"
+    dt_min: float = 0.001
+    dt_max: float = 0.1
+    dt_tie: bool = True
+    dt_transform: Transform = "exp"
+    real_transform: Transform = "exp"
+    imag_transform: Transform = "none"
+    n_ssm: int | None = None
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.d_state < 2 or self.d_state % 2:
+            raise ValueError(f"need an even d_state >= 2, got {self.d_state}.")
+        if not 0 < self.dt_min <= self.dt_max:
+            raise ValueError(
+                f"need 0 < dt_min <= dt_max, got dt_min={self.dt_min}, dt_max={self.dt_max}."
+            )
+
+
+class StepState(NamedTuple):
+    """The state of one layer in step mode, with the system discretised when the state was made.
+
+    x: (B, H, n).  Parameters that change later do not change a sequence that has begun.
+    """
+
+    x: Tensor
+    system: tuple[Tensor, ...]
+
+
+class AbstractModes(nn.Module, ABC):
+    """Parameters A_real, A_imag, B (n_ssm copies) and dt, C (per feature) of a modal system."""
+
+    ssm_lr_parameters: ClassVar[tuple[str, ...]] = ("A_real", "A_imag", "B", "P", "dt")
+
+    A_real: nn.Parameter
+    A_imag: nn.Parameter | None
+    B: nn.Parameter
+    C: nn.Parameter
+    dt: nn.Parameter
+
+    def __init__(self, d_model: int, options: ModeOptions, channels: int) -> None:
+        super().__init__()
+        copies = d_model if options.n_ssm is None else options.n_ssm
+        if copies < 1 or d_model % copies:
+            raise ValueError(f"n_ssm must divide d_model, got {options.n_ssm=}, {d_model=}.")
+        self.d_model, self.channels, self.copies = d_model, channels, copies
+        self.modes = options
+
+    def initial(
+        self, *, rank: int = 1, is_real: bool = False
+    ) -> tuple[System, Complex[Tensor, "C H n"]]:
+        """Make A_real, A_imag, B and dt; return the system they came from and an initial C.
+
+        is_real: d_state real modes, without A_imag and with a real B.
+        """
+        options = self.modes
+        d_state = options.d_state * (1 + is_real)
+        system = initial_system(options.init, d_state, self.copies, rank=rank, options=options)
+        n = system.Lambda.shape[-1]
+        re = unconstrained(-system.Lambda.real, options.real_transform)
+        im = unconstrained(-system.Lambda.imag, options.imag_transform)
+        self.A_real, self.A_imag = parameter(re), None if is_real else parameter(im)
+        B = system.B.resolve_conj()
+        self.B = parameter(B.real if is_real else torch.view_as_real(B))
+        dt = initial_dt(
+            (self.d_model, 1 if options.dt_tie else n),
+            options.dt_min,
+            options.dt_max,
+            deterministic=options.deterministic,
+        )
+        self.dt = parameter(unconstrained(dt, options.dt_transform))
+        C = torch.randn(self.channels, self.d_model, n, dtype=torch.complex128)
+        if options.deterministic:
+            first = system.V[:, 0].conj().resolve_conj()
+            C = first.repeat(self.d_model // self.copies, 1).repeat(self.channels, 1, 1)
+        return system, C
+
+    def A(self) -> Complex[Tensor, "H n"]:
+        """The eigenvalues -f(A_real) - i g(A_imag) of each feature's system."""
+        re = -positive(self.A_real, self.modes.real_transform)
+        if self.A_imag is None:
+            return self.per_feature(torch.complex(re, torch.zeros_like(re)))
+        im = -positive(self.A_imag, self.modes.imag_transform)
+        return self.per_feature(torch.complex(re, im))
+
+    def steps(self, rate: float) -> Float[Tensor, "H m"]:
+        """dt of a grid `rate` times as coarse as the training grid."""
+        return step_size(self.dt, self.modes.dt_transform) * rate
+
+    def per_feature(self, copies: Complex[Tensor, "*r S n"]) -> Complex[Tensor, "*r H n"]:
+        """Feature h uses copy h mod n_ssm."""
+        if self.copies == self.d_model:
+            return copies
+        ones = [1] * (copies.ndim - 2)
+        return copies.repeat(*ones, self.d_model // self.copies, 1)
+
+
+def parameter(value: Tensor) -> nn.Parameter:
+    """A trainable copy in torch's default dtype."""
+    return nn.Parameter(value.to(torch.get_default_dtype()).clone())

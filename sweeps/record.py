@@ -89,7 +89,8 @@ def trial_spec(
         number=trial.number,
         data=config["data"],
         model=config["model"],
-        train=train if epochs is None else {**train, "epochs": epochs},
+        # Who asks for more epochs does not want patience to end them at once.
+        train=train if epochs is None else {**train, "epochs": epochs, "patience": None},
         objective=spec.objective,
         seed=trial.user_attrs[SEED],
         params=trial.user_attrs[PARAMS],

@@ -111,12 +111,12 @@ class Space:
             pinned = todo.pop(0)
             seen, point = self._with_firsts(pinned)
             yield point
+            tried |= {(name, repr(pinned.get(name, ends(d)[0]))) for name, d in seen}
             for name, distribution in seen:
                 for value in ends(distribution):
                     if (name, repr(value)) not in tried:
                         tried.add((name, repr(value)))
-                        if name not in pinned or pinned[name] != value:
-                            todo.append({**pinned, name: value})
+                        todo.append({**pinned, name: value})
 
     def grid(self, points: int | None) -> Iterator[dict[str, Scalar]]:
         """All combinations: every option, and `points` values of each continuous range.

@@ -122,6 +122,11 @@ class SweepSpec:
         """The ranges of the three blocks."""
         return Space.from_data({"data": self.data, "model": self.model, "train": self.train})
 
+    @property
+    def data_has_ranges(self) -> bool:
+        """Whether trials differ in their data, so that it cannot be prepared before the first."""
+        return bool(next(Space.from_data({"data": self.data}).corners()).distributions)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is the inverse."""
         result = plain(self)

@@ -35,20 +35,23 @@ def run_trial(
     home: Path,
     device: str | None = None,
     attempt: str = "1",
+    rank: int = 0,
 ) -> Generator[EpochReport, None, None]:
     """Train `spec` in `folder`, and yield a report an epoch; those of earlier attempts come first.
 
     home: where prepared data are. device: None takes a GPU if there is one. attempt: who runs it,
-    for people to read. Raises DataError, ConfigError, s4core.Diverged, and LeaseLost when a later
-    attempt has taken the folder.
+    for people to read. rank: of a process that trains the trial with others (torch.distributed);
+    only rank 0 writes, all get the same reports. Raises DataError, ConfigError, s4core.Diverged,
+    and LeaseLost when a later attempt has taken the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lease = Lease(folder, attempt)
-    lease.take()
-    write_json(folder / "spec.json", spec.to_json())
-    _log_attempt(folder, attempt, device)
+    if rank == 0:
+        lease.take()
+        write_json(folder / "spec.json", spec.to_json())
+        _log_attempt(folder, attempt, device)
     data = open_data(spec, home)
-    log = MetricsLog(folder / "metrics.jsonl")
+    log = MetricsLog(folder / "metrics.jsonl") if rank == 0 else None
     reports = s4core.fit(
         s4core.model_config(spec.model),
         task_shape(data),
@@ -59,10 +62,10 @@ def run_trial(
         mode=spec.objective.mode,
         seed=spec.seed,
         device=device,
-        guard=lease.check,
+        guard=lease.check if rank == 0 else None,
     )
     for report in reports:
-        if report.epoch > log.epochs:
+        if log is not None and report.epoch > log.epochs:
             lease.check()
             log.append(report)
         yield report

@@ -97,7 +97,7 @@ class _Builder:
             self.open.pop()
 
     def mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
-        own = {key.value for key, _ in node.value}
+        own = {key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)}
         seen: dict[str, yaml.Node] = {}
         result: dict[str, Any] = {}
         for key_node, _ in node.value:

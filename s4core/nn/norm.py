@@ -64,6 +64,8 @@ class Norm(nn.Module):
         if self.kind == "batch":
             return self._batch(x)
         if self.kind in ("instance", "group"):
+            if self.kind == "instance" and x.shape[2] == 1:
+                return self._of_one_value(x)
             groups = x.shape[0] if self.kind == "instance" else self.groups
             normed = F.group_norm(x.transpose(0, 1), groups, self.weight, self.bias, self.eps)
             return normed.transpose(0, 1)
@@ -95,12 +97,15 @@ class Norm(nn.Module):
             return (centred + bias) * (weight * torch.rsqrt(variance.clamp_min(1e-12)))
         return centred * torch.rsqrt(variance + self.eps) * weight + bias
 
+    def _of_one_value(self, x: Tensor) -> Tensor:
+        # One value has no variance: torch raises, and the bias is what the formula gives.
+        return (x - x) + self.bias.view(-1, 1, 1)
+
     def _batch(self, x: Tensor) -> Tensor:
         flat = x.reshape(1, x.shape[0], -1)
         count = flat.shape[-1]
         if self.training and count == 1:
-            # One value has no variance; torch raises, and the bias is what the formula gives.
-            return (x - x) + self.bias.view(-1, 1, 1)
+            return self._of_one_value(x)
         var_before = self.running_var.clone() if self.biased_running_var else None
         out = F.batch_norm(
             flat, self.running_mean, self.running_var, self.weight, self.bias,

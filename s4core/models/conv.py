@@ -1,0 +1,45 @@
+"""Free long convolutions, the baseline of all structured kernels.  Source: arXiv:2302.06646."""
+
+from __future__ import annotations
+
+from s4core.config import TaskShape, config
+from s4core.nn.long_conv import LongConv
+from s4core.nn.model import SequenceModel, stack_model
+from s4core.nn.options import ConvOptions
+from s4core.nn.ssm_layer import SSMLayer
+
+
+@config
+class Config(ConvOptions):
+    """kernel_decay: kernels start decaying. kernel_squash: soft threshold of kernel values.
+
+    kernel_dropout: of kernel values, in training.
+    """
+
+    kernel_decay: bool = True
+    kernel_squash: float = 0.003
+    kernel_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kernel_squash < 0.0:
+            raise ValueError(f"need kernel_squash >= 0, got {self.kernel_squash}.")
+        if not 0.0 <= self.kernel_dropout < 1.0:
+            raise ValueError(f"need 0 <= kernel_dropout < 1, got {self.kernel_dropout}.")
+
+
+def build(config: Config, shape: TaskShape) -> SequenceModel:
+    """Build a stack of free convolutions for a task; ValueError says what cannot be."""
+
+    def make_mixer(d_model: int, l_max: int) -> SSMLayer:
+        system = LongConv(
+            d_model,
+            l_max=l_max,
+            channels=config.kernels,
+            decay=config.kernel_decay,
+            squash=config.kernel_squash,
+            p=config.kernel_dropout,
+        )
+        return SSMLayer(system, bidirectional=config.bidirectional)
+
+    return stack_model(config, shape, make_mixer)

@@ -1,0 +1,119 @@
+"""Every option of a block: its modes agree, its dropout follows the documented rule."""
+
+import dataclasses
+
+import pytest
+import torch
+
+import s4core
+from s4core import TaskShape
+from s4core.nn import layout
+from s4core.nn.activation import ACTIVATIONS
+from s4core.nn.block import Block
+from s4core.nn.feed_forward import Pointwise
+from s4core.nn.options import StackOptions
+from s4core.nn.residual import Residual
+
+SHAPE = TaskShape(d_input=3, d_output=5, length=20)
+
+
+def modes_agree(model, x):
+    y, state = model(x), model.initial_state(x.shape[0])
+    for x_t in x.unbind(1):
+        stepped, state = model.step(x_t, state)
+    assert (stepped - y).abs().max() < 1e-9
+    state = model.initial_state(x.shape[0])
+    for piece in x.split([9, 1, 10], 1):
+        pieced, state = model.forward_with_state(piece, state)
+    assert (pieced - y).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prenorm": False, "norm": "batch"},
+        {"double_norm": True, "norm": "scalar"},
+        {"final_norm": False, "norm": "none"},
+        {"norm": "rms", "residual": "highway"},
+        {"residual": "affine", "final_act": "linear"},
+        {"residual": "decay", "final_act": "half_glu1"},
+        {"residual": "none", "final_act": "half_glu2", "norm": "batch"},
+        {"final_act": "none", "activation": "silu"},
+        {"channels": 3, "ff": 2},
+        {"gates": "gss", "activation": "none", "final_act": "linear"},
+        {"gates": "h3", "shift_taps": 3},
+        {"position": "sinusoid"},
+        {"position": "learned", "pooling": "last"},
+        {"block_pool": "avg", "pooling": "last"},
+        {"block_pool": "max", "pool_stride": 3, "pooling": "sum"},
+        {"block_pool": "sample", "pool_every": 2},
+        {"block_pool": "linear", "pool_expand": 2, "n_layers": 3},
+    ],
+    ids=lambda fields: "-".join(f"{k}={v}" for k, v in fields.items()),
+)
+def test_convolution_step_and_pieces_agree_for_every_option(fields):
+    torch.manual_seed(0)
+    block = {"name": "s4d", "d_model": 8, "n_layers": 2, "d_state": 4, **fields}
+    model = s4core.build(block, SHAPE).double().train()
+    x = torch.randn(3, 20, 3, dtype=torch.float64)
+    model(x)  # gives batch norm its statistics
+    modes_agree(model.eval(), x)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_every_activation_maps_floats_to_finite_floats(activation):
+    x = torch.linspace(-30, 30, 61)
+    assert ACTIVATIONS[activation](x).isfinite().all()
+
+
+def masks(options):
+    """Run one pointwise block with everything visible; return (branch, its inner mask's zeros)."""
+    torch.manual_seed(0)
+    d_model = 64
+    options = dataclasses.replace(options, norm="none", activation="none", final_act="none")
+    block = Block(Pointwise(d_model, 1), options, d_model=d_model, index=1).train()
+    with torch.no_grad():
+        block.mixer.linear.weight.copy_(torch.eye(d_model))
+        block.mixer.linear.bias.zero_()
+    x = torch.ones(8, 32, d_model)
+    return block(x) - x
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [("standard", 0.75**2), ("inner", 0.75), ("branch", 0.75), ("s4_head", 0.75**3)],
+)
+def test_the_rule_of_dropout_says_how_many_masks_there_are(rule, kept):
+    branch = masks(StackOptions(dropout=0.25, dropout_rule=rule))
+    # 16384 entries, of which 512 independent for tied masks: three standard errors.
+    assert abs((branch != 0).float().mean() - kept) < 0.07
+    assert abs(branch.mean() - 1.0) < 0.12
+
+
+def test_a_tied_mask_is_one_for_all_steps_and_an_untied_one_is_not():
+    tied = masks(StackOptions(dropout=0.5))
+    assert torch.equal(tied, tied[:, :1].expand_as(tied))
+    untied = masks(StackOptions(dropout=0.5, tie_dropout=False))
+    assert not torch.equal(untied, untied[:, :1].expand_as(untied))
+
+
+def test_residuals_have_their_formulas():
+    torch.manual_seed(0)
+    x, y = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
+    decay = Residual("decay", 4, 4)
+    assert torch.allclose(decay(x, y), 0.75**0.5 * x + 0.5 * y)
+    highway = Residual("highway", 4, 1)
+    wx, wy = layout.linear(highway.from_x, x), layout.linear(highway.from_y, y)
+    r = torch.sigmoid(wx + wy)
+    assert torch.allclose(highway(x, y), (1 - r) * x + r * wy, atol=1e-6)
+    assert torch.equal(Residual("none", 4, 1)(x, y), y)
+    assert torch.equal(Residual("affine", 4, 1)(x, y), x + y)
+
+
+def test_layout_functions_equal_their_plain_forms():
+    torch.manual_seed(0)
+    x, linear = torch.randn(2, 5, 3), torch.nn.Linear(3, 4)
+    assert torch.allclose(layout.h_last(layout.linear(linear, layout.h_first(x))), linear(x))
+    masked = layout.mask_steps(layout.h_first(x), torch.tensor([5, 2]))
+    assert torch.equal(layout.h_last(masked)[0], x[0])
+    assert layout.h_last(masked)[1, 2:].eq(0).all()

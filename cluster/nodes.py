@@ -216,6 +216,8 @@ def _spawn(
     variables = {
         **{k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
         **auth.child_environment(),
+        # A job's entry line says `python`: let it be this one.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "S4SWEEP_HOME": cluster.home,
         "RAY_memory_monitor_refresh_ms": "0",
         "RAY_JOB_STOP_WAIT_TIME_S": "60",
@@ -270,6 +272,20 @@ def alive_nodes(dashboard: str) -> list[dict[str, Any]]:
     """Ray's own list of the nodes that are alive, from the dashboard."""
     summary = get(f"{dashboard}/nodes?view=summary")["data"]["summary"]
     return [node for node in summary if node["raylet"].get("state") == "ALIVE"]
+
+
+def describe(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What is worth knowing of one of `alive_nodes`, as plain data."""
+    total = node["raylet"].get("resourcesTotal", {})
+    load = (node.get("loadAvg") or [[0.0]])[0]
+    return {
+        "host": f"{node.get('hostname', '?')} ({node.get('ip', '?')})",
+        "head": bool(node["raylet"].get("isHeadNode")),
+        "cpus": total.get("CPU", 0.0),
+        "gpus": total.get("GPU", 0.0),
+        "memory_gb": total.get("memory", 0.0) / 2**30,
+        "load": load[0] if load else 0.0,
+    }
 
 
 def _wait_for_nodes(dashboard: str, count: int, main: subprocess.Popen[bytes], log: Path) -> None:

@@ -1,0 +1,67 @@
+"""`s4sweep submit FILE`: run a sweep on a cluster, from any machine that reaches its dashboard."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = """run a sweep on a cluster; what runs there goes on when this machine is closed
+
+  s4sweep submit sweep.yaml                      on the cluster of `s4sweep cluster up`
+  s4sweep submit sweep.yaml --address https://head:8265 --detach
+  s4sweep submit sweep.yaml --dry-run            check everything that can be checked beforehand"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cluster.submit import add_address_argument
+
+    parser.add_argument("file", type=Path, metavar="FILE", help="the sweep's YAML")
+    parser.add_argument("--name", help="call the sweep so, whatever the file says")
+    parser.add_argument("--detach", "-d", action="store_true", help="do not follow the log")
+    parser.add_argument("--dry-run", action="store_true", help="check, and submit nothing")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: print JSON")
+    parser.add_argument(
+        "--allow-imports", action="store_true", help="let names like my_lab.foo import code"
+    )
+    parser.add_argument(
+        "--module",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="send this package too (with --allow-imports); may be repeated",
+    )
+    parser.add_argument("--cluster-home", metavar="FOLDER", help="home, as the nodes see it")
+    parser.add_argument("--mlflow", metavar="URI", help="tracking server, as the nodes see it")
+    parser.add_argument(
+        "--pip", action="store_true", help="install our dependencies on the nodes (slow)"
+    )
+    add_address_argument(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    from cluster import jobs, submit
+    from cluster.errors import UserError
+
+    missing = [str(m) for m in args.module if not (m / "__init__.py").is_file()]
+    if missing:
+        raise UserError(f"--module wants the folder of a package, and {missing[0]} is none.")
+    if args.dry_run:
+        from cluster import preflight
+
+        return preflight.main(args)
+    address = jobs.find_address(args.address)
+    parcel = submit.Parcel(
+        home=args.cluster_home, mlflow=args.mlflow, modules=tuple(args.module), pip=args.pip
+    )
+    client, job = submit.submit(
+        args.file,
+        [],
+        address=address,
+        parcel=parcel,
+        insecure=args.insecure,
+        allow_imports=args.allow_imports,
+        name=args.name,
+    )
+    name = job.removeprefix("sweep-").rsplit("-", 1)[0]
+    return submit.stay_or_leave(client, job, name=name, address=address, detach=args.detach)

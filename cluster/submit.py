@@ -1,0 +1,252 @@
+"""Sending a sweep, or one command, to a cluster as a Ray job.
+
+The job is the driver itself, on the head (which has no CPUs for trials and is not preempted), so
+that a laptop that closes changes nothing. Our packages travel with it (about 0.3 MB, once per
+content), so the nodes need the dependencies but not the same checkout. Secrets never travel: the
+job gets no token, and what it inherits on the cluster is the cluster's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster import auth, jobs
+from cluster.errors import UserError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+PACKAGES = ("s4core", "data_prep", "sweeps", "dashboards", "cluster")
+MAX_CODE_BYTES = 20 * 2**20
+_FIRST_WORDS_S = 20.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parcel:
+    """What a job needs on the cluster beside its command line.
+
+    home, mlflow: as the nodes see them; None leaves the cluster's own. files: put into the job's
+    working folder. modules: folders of further packages (a lab's models). pip: install our pinned
+    dependencies on nodes whose image lacks them.
+    """
+
+    home: str | None = None
+    mlflow: str | None = None
+    files: tuple[Path, ...] = ()
+    modules: tuple[Path, ...] = ()
+    pip: bool = False
+
+    def runtime_env(self, folder: Path) -> dict[str, Any]:
+        """Ray's description of it, with `folder` as the working folder to send."""
+        for file in self.files:
+            shutil.copy(file, folder / file.name)
+        environment: dict[str, Any] = {
+            "working_dir": str(folder),
+            "py_modules": [str(path) for path in [*code_folders(), *self.modules]],
+            "excludes": ["**/__pycache__", "**/*.pyc", "**/*.pyo"],
+            "env_vars": self.variables(),
+        }
+        if self.pip:
+            environment["pip"] = {"packages": pins(), "pip_check": False}
+        return environment
+
+    def variables(self) -> dict[str, str]:
+        """Environment variables of driver and workers; whoever has the token can read them."""
+        wanted = {"S4SWEEP_HOME": self.home, "MLFLOW_TRACKING_URI": self.mlflow}
+        if self.mlflow and auth.redact(self.mlflow) != self.mlflow:
+            raise UserError(
+                "a password in --mlflow would be readable in the job's description: set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD on the nodes."
+            )
+        return {"RAY_USAGE_STATS_ENABLED": "0", **{k: v for k, v in wanted.items() if v}}
+
+
+def code_folders() -> list[Path]:
+    """The folders of our packages, as this process imports them."""
+    root = Path(__file__).parent.parent
+    folders = [root / name for name in PACKAGES]
+    size = sum(p.stat().st_size for f in folders for p in f.rglob("*") if p.suffix != ".pyc")
+    if size > MAX_CODE_BYTES:
+        raise UserError(
+            f"the packages under {root} hold {size / 2**20:.0f} MB: is data among them?"
+        )
+    return folders
+
+
+def pins() -> list[str]:
+    """Our dependencies in the versions that are installed here, as pip wants them."""
+    import re
+    from importlib import metadata
+
+    names = []
+    for line in metadata.requires("s4sweep") or []:
+        if ";" not in line:
+            names.append(re.split(r"[<>=!~\[ ]", line, maxsplit=1)[0])
+    extras = {"ray": "[default,tune]"}
+    return sorted(f"{n}{extras.get(n, '')}=={metadata.version(n)}" for n in names)
+
+
+def submit(
+    file: Path,
+    arguments: Sequence[str],
+    *,
+    address: str,
+    parcel: Parcel,
+    insecure: bool = False,
+    allow_imports: bool = False,
+    name: str | None = None,
+) -> tuple[JobSubmissionClient, str]:
+    """Send a sweep's driver to the cluster; returns the client and the job's id.
+
+    arguments: further ones of `s4sweep run`. Raises SpecError for a wrong sweep and UserError for a
+    name that was submitted before.
+    """
+    import sweeps
+
+    spec = sweeps.load_spec(file, allow_imports=allow_imports)
+    name = name or spec.name
+    client = jobs.connect(address, insecure=insecure)
+    _refuse_second(client, name, address)
+    words = ["run", file.name, "--address", "auto", "--name", name, *arguments]
+    if allow_imports:
+        words.append("--allow-imports")
+    parcel = dataclasses.replace(parcel, files=(*parcel.files, file))
+    return client, _send(client, words, parcel, sweep=name, attempt=1)
+
+
+def resubmit(
+    name: str, arguments: Sequence[str], *, address: str, parcel: Parcel, insecure: bool = False
+) -> tuple[JobSubmissionClient, str]:
+    """Send a further attempt of a sweep that is on the cluster: `s4sweep resume NAME`."""
+    client = jobs.connect(address, insecure=insecure)
+    before = jobs.attempts(client, name)
+    if before and not before[-1].status.is_terminal():
+        raise UserError(_running(name, before[-1].submission_id))
+    number = int(before[-1].metadata["attempt"]) + 1 if before else 1
+    words = ["resume", name, "--address", "auto", *arguments]
+    return client, _send(client, words, parcel, sweep=name, attempt=number)
+
+
+def _refuse_second(client: JobSubmissionClient, name: str, address: str) -> None:
+    before = jobs.attempts(client, name)
+    if not before:
+        return
+    last = before[-1]
+    if not last.status.is_terminal():
+        raise UserError(_running(name, last.submission_id))
+    raise UserError(
+        f"{name!r} was submitted before and {last.status.value.lower()}: `s4sweep resume {name} "
+        f"--address {address}` goes on with it, --name OTHER starts another."
+    )
+
+
+def _running(name: str, job: str) -> str:
+    return f"{name!r} is running as {job}: `s4sweep logs -f {name}` follows it."
+
+
+def _send(
+    client: JobSubmissionClient, words: Sequence[str], parcel: Parcel, *, sweep: str, attempt: int
+) -> str:
+    job = f"sweep-{sweep}-{attempt}"
+    with tempfile.TemporaryDirectory(prefix="s4sweep-submit-") as folder:
+        environment = parcel.runtime_env(Path(folder))
+        try:
+            client.submit_job(
+                entrypoint=entrypoint(words),
+                submission_id=job,
+                runtime_env=environment,
+                metadata={"sweep": sweep, "attempt": str(attempt), "version": _version()},
+            )
+        except RuntimeError as error:
+            # Between our look and this call somebody else may have sent the same.
+            if any(j.submission_id == job for j in client.list_jobs()):
+                raise UserError(_running(sweep, job)) from error
+            raise
+    return job
+
+
+def entrypoint(words: Sequence[str]) -> str:
+    """The shell line of a job that runs one `s4sweep` command."""
+    return shlex.join(["python", "-m", "cluster.cli", *words])
+
+
+def relay(
+    address: str, words: Sequence[str], *, files: Sequence[Path] = (), insecure: bool = False
+) -> int:
+    """Run one `s4sweep` command on the cluster's head, print what it prints, return its status.
+
+    It takes about 6 s, most of which is Ray starting a driver.
+    """
+    client = jobs.connect(jobs.find_address(address), insecure=insecure)
+    with tempfile.TemporaryDirectory(prefix="s4sweep-relay-") as folder:
+        environment = Parcel(files=tuple(files)).runtime_env(Path(folder))
+        job = client.submit_job(
+            entrypoint=entrypoint(words),
+            submission_id=f"verb-{words[0]}-{uuid.uuid4().hex[:12]}",
+            runtime_env=environment,
+            metadata={"verb": words[0]},
+        )
+    status = jobs.follow(client, job)
+    if not client.get_job_logs(job).strip():
+        print(client.get_job_info(job).message, file=sys.stderr)
+    return status
+
+
+def first_words(client: JobSubmissionClient, job: str) -> int | None:
+    """Wait a little for a job that fails at once; returns its exit status, or None if it runs."""
+    deadline = time.monotonic() + _FIRST_WORDS_S
+    while time.monotonic() < deadline:
+        if client.get_job_status(job).is_terminal():
+            print(jobs.clean(client.get_job_logs(job)), end="")
+            return jobs.exit_status(client, job)
+        if jobs.clean(client.get_job_logs(job)).strip():
+            return None
+        time.sleep(jobs.POLL_S / 2)
+    return None
+
+
+def stay_or_leave(
+    client: JobSubmissionClient, job: str, *, name: str, address: str, detach: bool
+) -> int:
+    """Follow the job's log to its end, or leave at once; Ctrl-C leaves too, and stops nothing."""
+    print(f"submitted {name} as {job} to {address}", flush=True)
+    hint = (
+        f"{name} goes on without you: `s4sweep logs -f {name} --address {address}` follows it, "
+        f"`s4sweep stop {name} --address {address}` stops it."
+    )
+    try:
+        if detach:
+            status = first_words(client, job)
+            if status is None:
+                print(hint)
+            return status or 0
+        return jobs.follow(client, job)
+    except KeyboardInterrupt:
+        print(f"\n{hint}")
+        return 0
+
+
+def add_address_argument(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that can also run on a distant cluster."""
+    parser.add_argument(
+        "--address", metavar="URL", help="http(s)://HEAD:8265 of the cluster that has the sweep"
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="talk to a cluster without token or encryption"
+    )
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("s4sweep")

@@ -163,7 +163,7 @@ def _verb(argv: list[str]) -> str | None:
 
 
 def _common(default: str | None = None) -> argparse.ArgumentParser:
-    """The options that may stand before and after the verb; there SUPPRESS keeps what stood before."""
+    """What may stand before and after the verb; SUPPRESS there keeps what stood before."""
     common = argparse.ArgumentParser(add_help=False)
     group = common.add_argument_group("for every command")
     group.add_argument(

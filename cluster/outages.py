@@ -54,9 +54,14 @@ class Patience:
         return True
 
 
-def patiently(action: Callable[[], T], *, limit_s: float = 600.0) -> T:
+def patiently(
+    action: Callable[[], T],
+    *,
+    limit_s: float = 600.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
     """Do `action`, again and again while its storage is away; raises what does not pass."""
-    patience = Patience(limit_s)
+    patience = Patience(limit_s, sleep=sleep)
     while True:
         try:
             return action()

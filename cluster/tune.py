@@ -1,4 +1,4 @@
-"""Ray Tune as the engine of a sweep: thin adapters between Tune and the ledger, and nothing else.
+"""Ray Tune as the engine of a sweep: thin adapters between Tune and the roster, and nothing else.
 
 Tune brings placement groups, fractions of GPUs, reuse of workers and autoscaling. It is not asked
 to remember anything: its own restore re-ran finished trials and crashed over a persistent study
@@ -7,7 +7,6 @@ to remember anything: its own restore re-ran finished trials and crashed over a 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -23,7 +22,8 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from cluster.ledger import Ledger
+from cluster.placement import Placement
+from cluster.roster import Roster
 from cluster.worker import Failure, Job, TrialActor
 from s4core.train.report import EpochReport
 from sweeps import Finished
@@ -35,6 +35,8 @@ TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # The roster says how many are out; this many actors may be starting at once.
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "60",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -42,14 +44,14 @@ TUNE_ENVIRONMENT = {
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no type information
-    """Tune's questions "what next" and "it ended", passed on to the ledger."""
+    """Tune's questions "what next" and "it ended", passed on to the roster."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, roster: Roster) -> None:
         super().__init__()
-        self._ledger = ledger
+        self._roster = roster
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        job = self._ledger.next_job(trial_id)
+        job = self._roster.next_job(trial_id)
         if isinstance(job, Job):
             return {"job": job.to_text(), "number": job.spec.number}
         return Searcher.FINISHED if isinstance(job, Finished) else None
@@ -58,16 +60,17 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no type informat
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         if error:
-            times = self._ledger.limits.losses + 1
-            text = f"its worker or node was lost {times} times in a row within one epoch"
-            self._ledger.ended(trial_id, Failure(error=text, signature="lost"))
+            self._roster.given_up(trial_id)
             return
-        # Tune hands a trial's last result to the searcher alone.
+        # Tune tells the scheduler of every result but a trial's last, which is said here alone. (It
+        # sets `done` in the result of a stopped trial too, so that is no sign of a last one.)
         message = result or {}
         failure = message.get("failure")
-        if failure is None and message.get("report") and message.get("done"):
-            self._ledger.reported(trial_id, _report(message))
-        self._ledger.ended(trial_id, Failure(**json.loads(failure)) if failure else None)
+        if failure is None and "report" in message:
+            report = _report(message)
+            if report.stopped_by is not None:
+                self._roster.reported(trial_id, report)
+        self._roster.ended(trial_id, Failure(**json.loads(failure)) if failure else None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is on disk already."""
@@ -76,9 +79,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no type informat
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
     """Asks the study's pruner after each epoch, whatever Optuna pruner that is."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, roster: Roster) -> None:
         super().__init__()
-        self._ledger = ledger
+        self._roster = roster
         self._epochs: dict[str, int] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -87,57 +90,39 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
             # Progress renews the budget for lost workers.
             self._epochs[trial.trial_id] = report.epoch
             trial.run_metadata.num_failures = 0
-        stop = self._ledger.reported(trial.trial_id, report)
-        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+        stop = self._roster.reported(trial.trial_id, report)
+        decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+        return decision
 
 
-class LedgerCallback(tune.Callback):  # type: ignore[misc]
-    """Tells the ledger which trials have a worker and which have lost it."""
+class RosterCallback(tune.Callback):  # type: ignore[misc]
+    """Tells the roster which trials have a worker and which have lost it."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ledger.started(trial.trial_id)
+        self._roster.started(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ledger.lost(trial.trial_id, _last_line(trial.error_file))
+        self._roster.lost(trial.trial_id, _last_line(trial.error_file))
 
 
 class DrainStopper(tune.Stopper):  # type: ignore[misc]
-    """Ends the experiment once the ledger has drained."""
+    """Ends the experiment once the roster has drained."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._ledger.is_drained
+        return self._roster.is_drained
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Placement:
-    """What one trial is given: CPUs, GPUs (a fraction shares one) and custom resources."""
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-    memory_gb: float | None = None
-    custom: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    def bundles(self) -> tune.PlacementGroupFactory:
-        """The placement group of one trial."""
-        bundle = {"CPU": self.cpus, **self.custom}
-        if self.gpus:
-            bundle["GPU"] = self.gpus
-        if self.memory_gb:
-            bundle["memory"] = self.memory_gb * 1e9
-        return tune.PlacementGroupFactory([bundle])
-
-
-def run_attempt(ledger: Ledger, placement: Placement, *, name: str) -> None:
-    """Run the ledger's trials until it is finished or drained; Ray must have been initialised.
+def run_attempt(roster: Roster, placement: Placement, *, name: str) -> None:
+    """Run the roster's trials until it is finished or drained; Ray must have been initialised.
 
     Raises what Tune raises when it breaks itself; the study then holds the state, and a further
     attempt goes on.
@@ -147,8 +132,8 @@ def run_attempt(ledger: Ledger, placement: Placement, *, name: str) -> None:
             tune.with_resources(TrialActor, placement.bundles()),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                search_alg=StudySearcher(ledger),
-                scheduler=StudyScheduler(ledger),
+                search_alg=StudySearcher(roster),
+                scheduler=StudyScheduler(roster),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -156,9 +141,10 @@ def run_attempt(ledger: Ledger, placement: Placement, *, name: str) -> None:
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=scratch,
-                callbacks=[LedgerCallback(ledger)],
-                stop=DrainStopper(ledger),
-                failure_config=tune.FailureConfig(max_failures=ledger.limits.losses),
+                callbacks=[RosterCallback(roster)],
+                stop=DrainStopper(roster),
+                failure_config=tune.FailureConfig(max_failures=roster.limits.losses),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
             ),
         )
@@ -216,4 +202,5 @@ def _last_line(path: str | None) -> str:
         return "no reason given"
     with open(path) as file:
         lines = [line.strip() for line in file if line.strip()]
-    return lines[-1] if lines else "no reason given"
+    # Ray follows the reason with a paragraph of guesses.
+    return lines[-1].split(". Some common causes")[0][:300] if lines else "no reason given"

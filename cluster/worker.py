@@ -1,4 +1,4 @@
-"""The side of Ray Tune that runs on a worker: one actor that iterates `run_trial`, trial after trial.
+"""What Ray Tune runs on a worker: one actor that iterates `run_trial`, trial after trial.
 
 Nothing that a trial does wrong leaves this file as an exception: an error of the trial's own is a
 result (`failure`), so that Tune's budget of failures counts lost workers and nodes only. A storage
@@ -159,8 +159,8 @@ class TooMuchMemory(MemoryError):
 class MemoryGuard:
     """Fails a trial that outgrows its memory, before the machine picks somebody else to kill.
 
-    A thread looks at the resident set twice a second and raises TooMuchMemory in the training thread;
-    Ray's own monitor was seen to kill the innocent neighbour first.
+    A thread looks at the resident set twice a second and raises TooMuchMemory in the training
+    thread; Ray's own monitor was seen to kill the innocent neighbour first.
     """
 
     def __init__(self, interval_s: float = 0.5) -> None:

@@ -1,36 +1,36 @@
 """What the adapters of Ray Tune share: which of Tune's trials is which trial of the study.
 
-The study decides everything that must outlive this process; the ledger only remembers what is
+The study decides everything that must outlive this process; the roster only remembers what is
 running now, when to stop issuing, and why.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
+from collections.abc import Callable
 from pathlib import Path
 
+from cluster.live import Show
 from cluster.outages import patiently
 from cluster.worker import Failure, Job
 from s4core.train.report import EpochReport
-from sweeps import Finished, Outcome, Study, Waiting
-from sweeps.types import SweepEvents, TrialResult, TrialSpec
-
-logger = logging.getLogger(__name__)
+from sweeps import Finished, Outcome, Study, SweepError, Waiting
+from sweeps.types import TrialResult, TrialSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
     """What ends a sweep or a trial early.
 
-    concurrent: trials at once (None: as many as fit); same_error: failures in a row with the same
-    error that stop the sweep; losses: times that a trial may lose its worker or node in a row
-    without finishing an epoch in between.
+    at_once: says how many trials may be out now. same_error: failures in a row with the same error
+    that stop the sweep. losses: how often a trial is started again after it lost its worker or
+    node, counted anew after each epoch that it finishes. only: issue this trial and no other.
     """
 
-    concurrent: int | None = None
+    at_once: Callable[[], int]
     same_error: int = 3
-    losses: int = 5
+    losses: int = 10
+    only: int | None = None
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -39,19 +39,23 @@ class Running:
 
     spec: TrialSpec
     outcome: Outcome
-    last_epoch: int = 0
     started: bool = False
     pruned: bool = False
 
 
-class Ledger:
+class Roster:
     """Issues trials out of the study and takes in what becomes of them; one per attempt."""
 
-    def __init__(self, study: Study, events: SweepEvents, *, job: Job, limits: Limits) -> None:
-        """`job` is the pattern of the jobs: every trial gets its own spec and folder."""
+    def __init__(
+        self, study: Study, events: Show, *, job: Callable[..., Job], limits: Limits
+    ) -> None:
+        """`job` makes the Job of a trial from its `spec` and `folder`."""
         self.study = study
         self.limits = limits
         self.stop_reason: str | None = None
+        self.fault: SweepError | None = None
+        self.progressed = False
+        self._issued = False
         self._job = job
         self._events = events
         self._running: dict[str, Running] = {}
@@ -71,15 +75,18 @@ class Ledger:
     def next_job(self, tune_id: str) -> Job | Waiting | Finished:
         """What to start now, if anything."""
         if self._draining:
-            return Finished()
-        if self.limits.concurrent is not None and len(self._running) >= self.limits.concurrent:
-            return Waiting()
+            return Finished(self.stop_reason or "stopped")
+        if len(self._running) >= self.limits.at_once():
+            return Waiting("as many trials as fit are running")
+        if self.limits.only is not None and self._issued:
+            return Finished(f"only trial {self.limits.only} was asked for")
         spec = patiently(self.study.ask)
         if not isinstance(spec, TrialSpec):
             return spec
-        self._running[tune_id] = Running(spec=spec, outcome=Outcome(spec))
+        self._issued = True
+        self._running[tune_id] = Running(spec=spec, outcome=Outcome(self.study.spec.objectives))
         folder = Path(self.study.trial_folder(spec.number))
-        return dataclasses.replace(self._job, spec=spec, folder=str(folder))
+        return self._job(spec=spec, folder=str(folder))
 
     def started(self, tune_id: str) -> None:
         """A worker has the trial (again, after a loss)."""
@@ -91,10 +98,14 @@ class Ledger:
         """Take in an epoch; True when the trial has to stop now."""
         running = self._running[tune_id]
         number = running.spec.number
-        prune = patiently(lambda: self.study.report(number, report))
-        running.outcome.add(report)
-        if report.epoch > running.last_epoch:
-            running.last_epoch = report.epoch
+        try:
+            prune = patiently(lambda: self.study.report(number, report))
+        except SweepError as error:  # the user's mistake: no trial can do better
+            self.fault = error
+            self.drain(str(error))
+            return True
+        if running.outcome.add(report):
+            self.progressed = True
             self._events.trial_reported(number, report)
         running.pruned = prune and report.stopped_by is None
         return running.pruned or self._draining
@@ -105,33 +116,42 @@ class Ledger:
         Its last report, if it was one, has been given to `reported` before.
         """
         running = self._running.pop(tune_id)
-        outcome = running.outcome
-        if failure is None and not running.pruned and not outcome.is_over:
-            return
-        result = outcome.result(pruned=running.pruned, error=failure.error if failure else None)
-        patiently(lambda: self.study.tell(result))
-        self._events.trial_ended(result)
-        self._count(failure, result)
+        if failure is not None:
+            result = self._tell(running, failure.error)
+            self._count(failure.signature, result)
+        elif running.pruned or running.outcome.stopped_by is not None:
+            self._tell(running, None)
+            self._same_error.clear()
+        else:
+            self.study.release(running.spec.number)
+
+    def given_up(self, tune_id: str) -> None:
+        """The trial has lost too many workers: FAILED, but no error of its own."""
+        running = self._running.pop(tune_id)
+        times = self.limits.losses + 1
+        self._tell(running, f"lost its worker or node {times} times in a row within one epoch")
 
     def lost(self, tune_id: str, reason: str) -> None:
         """The trial's worker or node is gone, and Tune starts the trial again."""
         running = self._running[tune_id]
         running.started = False
-        logger.warning(
-            "trial %d lost its worker after epoch %d and is started again: %s",
-            running.spec.number,
-            running.last_epoch,
-            reason,
+        self._events.note(
+            f"trial {running.spec.number} lost its worker after epoch {running.outcome.epochs} "
+            f"and is started again: {reason}"
         )
 
-    def _count(self, failure: Failure | None, result: TrialResult) -> None:
+    def _tell(self, running: Running, error: str | None) -> TrialResult:
+        ended = running.outcome.result(running.spec, pruned=running.pruned, error=error)
+        result = patiently(lambda: self.study.tell(ended))
+        self.progressed = True
+        self._events.trial_ended(result)
+        return result
+
+    def _count(self, signature: str, result: TrialResult) -> None:
         """Stop the sweep when the same error comes again and again."""
-        if failure is None:
+        if self._same_error[-1:] != [signature]:
             self._same_error.clear()
-            return
-        if self._same_error[-1:] != [failure.signature]:
-            self._same_error.clear()
-        self._same_error.append(failure.signature)
+        self._same_error.append(signature)
         if len(self._same_error) >= self.limits.same_error:
             count = len(self._same_error)
             self.drain(f"{count} trials in a row failed with the same error: {result.error}")

@@ -1,0 +1,77 @@
+"""`s4sweep resume NAME`: go on with a sweep, or train one of its trials further."""
+
+from __future__ import annotations
+
+import argparse
+
+from cluster.commands.run import add_run_arguments
+
+HELP = """go on with a sweep that was stopped or killed, or train one trial of it further
+
+  s4sweep resume NAME                        what is finished is not run again
+  s4sweep resume NAME --trials +20           the same with 20 trials more
+  s4sweep resume NAME --best --epochs +5     train the best trial 5 epochs more
+  s4sweep resume NAME --trial 7 --epochs 40  train trial 7 to its 40th epoch"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the sweep")
+    parser.add_argument(
+        "--trials", metavar="[+]N", help="let it have N trials in all, or with + so many more"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--best", action="store_true", help="train the best trial further")
+    which.add_argument("--trial", type=int, metavar="N", help="train trial N further")
+    parser.add_argument(
+        "--epochs",
+        metavar="[+]N",
+        help="with --best or --trial: to epoch N, or with + so many more",
+    )
+    add_run_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    from cluster.ending import run_and_tell
+    from cluster.errors import UserError
+    from sweeps import Study, home
+
+    one = args.best or args.trial is not None
+    if one and args.epochs is None:
+        raise UserError("how much further? Say --epochs +5 (five more) or --epochs 40 (in all).")
+    if args.epochs is not None and not one:
+        raise UserError("--epochs needs a trial to train further: --best or --trial N.")
+    if one and args.trials is not None:
+        raise UserError("--trials goes with the whole sweep, not with --best or --trial.")
+    study = Study.open(args.name, home())
+    if args.trials is not None:
+        study.extend(_wanted(args.trials, "--trials", study.target) - study.target)
+    if one:
+        number = _best(study) if args.best else args.trial
+        study.trial_spec(number)  # raises for a number that is none
+        trained = next(t.epochs for t in study.result().trials if t.number == number)
+        study.reopen(number, epochs=_wanted(args.epochs, "--epochs", trained))
+        return run_and_tell(study, args, only=number)
+    return run_and_tell(study, args)
+
+
+def _best(study: object) -> int:
+    from cluster.errors import UserError
+
+    best = study.result().best  # type: ignore[attr-defined]
+    if best is None:
+        raise UserError("the sweep has no finished epoch yet, and so no best trial.")
+    number: int = best.number
+    return number
+
+
+def _wanted(text: str, option: str, before: int) -> int:
+    """Read "+5" (so many more than `before`) or "40" (in all)."""
+    from cluster.errors import UserError
+
+    digits = text.removeprefix("+")
+    if not digits.isdigit() or int(digits) == 0:
+        raise UserError(f"{option} wants a number like 40 or +5, got {text!r}.")
+    wanted = before + int(digits) if text.startswith("+") else int(digits)
+    if wanted <= before:
+        raise UserError(f"{option} {text}: there are {before} already.")
+    return wanted

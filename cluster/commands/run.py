@@ -1,0 +1,59 @@
+"""`s4sweep run FILE`: start a sweep and stay with it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "run a sweep from a YAML file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="the sweep's YAML")
+    parser.add_argument("--name", help="call the sweep so, whatever the file says")
+    parser.add_argument("--trials", type=int, metavar="N", help="as many trials, whatever it says")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with it if it exists already (for job retries)"
+    )
+    parser.add_argument(
+        "--allow-imports", action="store_true", help="let names like my_lab.foo import code"
+    )
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every command that runs a driver."""
+    parser.add_argument(
+        "--address", help="a Ray cluster: auto or host:port (default: one on this machine)"
+    )
+    parser.add_argument("--tracking-uri", help="of MLflow (default: a database under the home)")
+    parser.add_argument("--no-tracking", action="store_true", help="send nothing to MLflow")
+    parser.add_argument("--no-test", action="store_true", help="do not test the best trial")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print a JSON object a line and event")
+    shown.add_argument("--quiet", "-q", action="store_true", help="print only how it ended")
+
+
+def main(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    from cluster.ending import run_and_tell
+    from sweeps import Study, home, load_spec, sweep_names
+
+    spec = load_spec(args.file, allow_imports=args.allow_imports)
+    if args.name:
+        spec = dataclasses.replace(spec, name=args.name)
+    if args.trials is not None:
+        spec = dataclasses.replace(
+            spec, search=dataclasses.replace(spec.search, trials=args.trials)
+        )
+    exists = spec.name in sweep_names(home())
+    if exists and not args.resume:
+        from cluster.errors import UserError
+
+        raise UserError(
+            f"the sweep {spec.name!r} exists already: `s4sweep resume {spec.name}` goes on with it,"
+            f" `s4sweep run {args.file} --name OTHER` starts another."
+        )
+    study = Study.open(spec.name, home()) if exists else Study.create(spec, home())
+    return run_and_tell(study, args)

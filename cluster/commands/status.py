@@ -1,0 +1,49 @@
+"""`s4sweep status NAME`: how a sweep stands, read from its files alone."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "show how a sweep stands"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the sweep (default: the latest)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--tracking-uri", help="the MLflow store whose lag is shown")
+
+
+def main(args: argparse.Namespace) -> int:
+    import json
+
+    from cluster.errors import UserError
+    from cluster.standing import Standing
+    from dashboards.shipper import lag
+    from sweeps import home, sweep_names
+
+    name = args.name
+    if name is None:
+        all_of_them = [Standing.of(home(), n) for n in sweep_names(home())]
+        if not all_of_them:
+            raise UserError(f"no sweeps in {home()}; `s4sweep run FILE` makes one.")
+        name = max(all_of_them, key=lambda s: s.changed or 0.0).name
+    standing = Standing.of(home(), name)
+    behind = lag(home(), name, args.tracking_uri)
+    if args.json:
+        shown = {"lines": behind.lines, "seconds": behind.seconds, "error": behind.error}
+        print(json.dumps({**standing.to_json(), "mlflow_lag": shown}))
+        return 0
+    from rich.console import Console
+
+    from dashboards.leaderboard import leaderboard
+
+    console = Console()
+    console.print(leaderboard(standing.result))
+    driver = f"driver: pid {standing.pid} on {standing.host}" if standing.driven else "no driver"
+    print(f"{standing.state}: {standing.done} of {standing.target} trials done; {driver}")
+    if behind.lines or behind.error:
+        why = f" ({behind.error})" if behind.error else ""
+        print(f"MLflow lags by {behind.lines} epochs, {behind.seconds:.0f} s{why}")
+    if standing.state == "interrupted":
+        print(f"go on: s4sweep resume {name}")
+    return 0

@@ -1,0 +1,38 @@
+"""`s4sweep stop NAME`: ask the driver of a sweep to stop; nothing is lost."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "stop a running sweep after the epochs in hand; `s4sweep resume` goes on with it"
+POLL_S = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the sweep")
+    parser.add_argument("--now", action="store_true", help="do not wait for the epochs in hand")
+    parser.add_argument(
+        "--timeout", type=float, default=600.0, metavar="S", help="wait so long for it to be over"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    import time
+
+    from cluster.control import request_stop
+    from cluster.errors import FailedRun
+    from dashboards.record import SweepRecord
+    from sweeps import home
+
+    sweep = SweepRecord.of(home(), args.name)
+    if not sweep.is_driven():
+        print(f"no driver is at work on {args.name}.")
+        return 0
+    request_stop(sweep.folder, "now" if args.now else "drain")
+    until = time.monotonic() + args.timeout
+    while sweep.is_driven():
+        if time.monotonic() > until:
+            raise FailedRun(f"{args.name} was asked to stop and has not in {args.timeout:.0f} s.")
+        time.sleep(POLL_S)
+    print(f"stopped; `s4sweep resume {args.name}` goes on.")
+    return 0

@@ -1,0 +1,55 @@
+"""Asking a running driver to stop, from wherever its home is seen: a file in the sweep's folder.
+
+A signal would need the driver's machine and its pid, and a pid may by now be another process's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+FILE = "stop.json"
+How = Literal["drain", "now"]
+logger = logging.getLogger(__name__)
+
+
+def request_stop(folder: Path, how: How) -> None:
+    """Ask the driver of the sweep in `folder` to stop: after the epochs in hand, or at once."""
+    partial = folder / f".{FILE}.{os.getpid()}.tmp"
+    partial.write_text(json.dumps({"how": how, "time": time.time()}))
+    os.replace(partial, folder / FILE)
+
+
+@contextlib.contextmanager
+def obeying(folder: Path, obey: Callable[[How], None], *, every_s: float = 1.0) -> Iterator[None]:
+    """Look for requests while the block runs, in a thread; those from before it are forgotten."""
+    path = folder / FILE
+    path.unlink(missing_ok=True)
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(every_s):
+            try:
+                how: How = json.loads(path.read_text())["how"]
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as error:  # the storage is away; training waits for it as well
+                logger.warning("cannot look for requests to stop: %s", error)
+                continue
+            obey(how)
+
+    thread = threading.Thread(target=look, name="s4sweep-control", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,184 @@
+"""The driver of a sweep: takes the lock, opens the study, has Ray run it, and sees to the rest.
+
+Starting again is how it resumes: each call is a further attempt over the same study, which first
+issues the trials that were running when the driver before it ended.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from cluster.control import obeying
+from cluster.data import data_blocks, prepare_everywhere
+from cluster.errors import FailedRun
+from cluster.final import test_best
+from cluster.interrupts import Interrupts
+from cluster.live import Show
+from cluster.placement import AtOnce, Capacity, check_feasible, placement_of
+from cluster.roster import Limits, Roster
+from cluster.runtime import ray_running
+from cluster.tune import run_attempt
+from cluster.worker import Job
+from dashboards.shipper import start_shipper
+from sweeps import Study, SweepLock, SweepSpec
+from sweeps.types import SweepResult
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS_WITHOUT_PROGRESS = 3
+SHIPPER_WAIT_S = 60.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to run, as against what to run (SweepSpec).
+
+    address: a Ray cluster ("auto", "host:port"); None starts one on this machine. tracking_uri: of
+    MLflow; None is the home's own. track: whether to run the MLflow shipper at all. test: whether
+    to test the best trial at the end. only: run this trial and no other.
+    """
+
+    address: str | None = None
+    tracking_uri: str | None = None
+    track: bool = True
+    test: bool = True
+    only: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a run of the driver ended. stopped: why it ended early, or None; test: test metrics."""
+
+    result: SweepResult
+    stopped: str | None = None
+    interrupted: bool = False
+    test: dict[str, float] | None = None
+
+
+def run_sweep(
+    spec: SweepSpec, home: Path, *, show: Show, settings: Settings | None = None
+) -> Ended:
+    """Create the sweep under `home` and run it; raises SweepError when the name exists already."""
+    return drive(Study.create(spec, home), home, show=show, settings=settings or Settings())
+
+
+def drive(study: Study, home: Path, *, show: Show, settings: Settings) -> Ended:
+    """Run what is left of a study to its end, or until somebody stops it.
+
+    Raises SweepLocked when another driver has it, UserError when no node can hold a trial or Ray
+    does not answer, DataError when the data cannot be prepared, FailedRun when Tune breaks itself
+    again and again.
+    """
+    driver = Driver(study, home, show=show, settings=settings)
+    shipper: subprocess.Popen[Any] | None = None
+    with SweepLock(study.folder):
+        study.recover()
+        with driver.stop.caught(), obeying(study.folder, driver.stop.obey):
+            if settings.track:
+                shipper = start_shipper(home, study.spec.name, settings.tracking_uri)
+            show.open()
+            try:
+                ended = driver.run()
+            finally:
+                show.close()
+    if shipper is not None:
+        _wait(shipper)
+    return ended
+
+
+class Driver:
+    """One run of the driver; the lock is held by the caller."""
+
+    def __init__(self, study: Study, home: Path, *, show: Show, settings: Settings) -> None:
+        self.study = study
+        self.home = home
+        self.show = show
+        self.settings = settings
+        self.stop = Interrupts(show, study.spec.name)
+        self.placement = placement_of(study.spec)
+
+    def run(self) -> Ended:
+        """Start Ray, prepare the data, run the trials and test the best of them."""
+        reason, test = None, None
+        try:
+            self.show.note("starting Ray")
+            with ray_running(self.settings.address):
+                self._prepare()
+                reason = self._attempts()
+                test = self._test()
+        except KeyboardInterrupt:
+            self.stop.count += 1
+        interrupted = self.stop.count > 0
+        return Ended(result=self.study.result(), stopped=reason, interrupted=interrupted, test=test)
+
+    def _prepare(self) -> None:
+        check_feasible(self.placement)
+        capacity = Capacity.of(self.placement)
+        wanted = self.study.spec.resources.concurrent
+        fits = capacity.trials if wanted is None else min(wanted, capacity.trials)
+        self.show.note(
+            f"{capacity.nodes} node(s), {capacity.cpus:g} CPUs, {capacity.gpus:g} GPUs: "
+            f"{fits} trial(s) at a time"
+        )
+        prepare_everywhere(data_blocks(self.study.spec), str(self.home))
+
+    def _attempts(self) -> str | None:
+        """Run Tuners over the study until one ends by itself; returns why it ended early, if so."""
+        name = self.study.spec.name
+        fruitless = 0
+        while True:
+            roster = self._roster()
+            self.stop.roster = roster
+            try:
+                run_attempt(roster, self.placement, name=name)
+            except Exception as error:
+                fruitless = 0 if roster.progressed else fruitless + 1
+                if fruitless >= ATTEMPTS_WITHOUT_PROGRESS:
+                    text = " ".join(str(error).split())[:300]
+                    raise FailedRun(
+                        f"Ray Tune failed {fruitless} times without progress: {text}; "
+                        f"`s4sweep resume {name}` goes on."
+                    ) from error
+                logger.warning("Ray Tune failed, and starts again over the same study: %s", error)
+                continue
+            finally:
+                self.stop.roster = None
+            if roster.fault is not None:
+                raise roster.fault
+            return roster.stop_reason
+
+    def _roster(self) -> Roster:
+        resources = self.study.spec.resources
+        job = functools.partial(
+            Job,
+            home=str(self.home),
+            threads=max(1, int(resources.cpus)),
+            gpu_fraction=resources.gpus if 0 < resources.gpus < 1 else 1.0,
+            memory_gb=resources.memory_gb,
+        )
+        is_fixed = self.settings.address is None
+        limits = Limits(
+            at_once=AtOnce(self.placement, resources.concurrent, is_fixed=is_fixed),
+            losses=resources.attempts,
+            only=self.settings.only,
+        )
+        return Roster(self.study, self.show, job=job, limits=limits)
+
+    def _test(self) -> dict[str, float] | None:
+        if not self.settings.test or self.stop.count or self.study.best() is None:
+            return None
+        self.show.note("testing the best trial")
+        return test_best(self.study, self.home, self.placement)
+
+
+def _wait(shipper: subprocess.Popen[Any]) -> None:
+    """Let the shipper send the last lines; a dashboard that is away does not hold up the user."""
+    try:
+        shipper.wait(timeout=SHIPPER_WAIT_S)
+    except subprocess.TimeoutExpired:
+        logger.warning("MLflow has not taken everything yet; `s4sweep sync` sends the rest.")

@@ -1,0 +1,74 @@
+"""What every command that runs a driver does: run, then say how it ended and how to go on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TextIO
+
+from rich.console import Console
+
+from cluster.driver import Ended, Settings, drive
+from cluster.live import choose
+from dashboards.leaderboard import leaderboard
+from sweeps import Study, home
+
+
+def run_and_tell(study: Study, args: argparse.Namespace, *, only: int | None = None) -> int:
+    """Run what is left of a study; returns the exit status.
+
+    0: all trials are in; 1: it ended early, or every trial failed; 130: interrupted.
+    only: run this trial and no other.
+    """
+    settings = Settings(
+        address=args.address,
+        tracking_uri=args.tracking_uri,
+        track=not args.no_tracking,
+        test=not args.no_test,
+        only=only,
+    )
+    mode = "json" if args.json else "quiet" if args.quiet else "auto"
+    show = choose(mode, known=study.result(), target=study.target)
+    ended = drive(study, home(), show=show, settings=settings)
+    if args.json:
+        print(json.dumps({"event": "end", **_summary(study, ended)}))
+    else:
+        tell(study, ended, sys.stdout)
+    if ended.interrupted:
+        return 130
+    return 1 if ended.stopped or ended.result.best is None else 0
+
+
+def tell(study: Study, ended: Ended, out: TextIO) -> None:
+    """Print the leaderboard, the best trial's test and the commands to go on with."""
+    name, best = study.spec.name, ended.result.best
+    console = Console(file=out, width=None if out.isatty() else 120)
+    test = None
+    if best is not None and ended.test:
+        metric = study.spec.objective.metric.replace("val/", "test/")
+        test = {best.number: ended.test[metric]} if metric in ended.test else None
+    console.print(leaderboard(ended.result, test=test))
+    if best is not None:
+        metric = study.spec.objective.metric
+        words = [f"best: trial {best.number}, {metric} {best.value:.4f} at epoch {best.best_epoch}"]
+        words += [f"{key} {value:.4f}" for key, value in sorted((ended.test or {}).items())]
+        print("; ".join(words), file=out)
+    if ended.stopped:
+        print(f"stopped: {ended.stopped}", file=out)
+    goes_on = f"s4sweep resume {name}"
+    if not ended.interrupted and not ended.stopped:
+        goes_on += " --best --epochs +5"
+    print(f"\n  s4sweep dashboard\n  {goes_on}", file=out)
+
+
+def _summary(study: Study, ended: Ended) -> dict[str, object]:
+    best = ended.result.best
+    return {
+        "sweep": study.spec.name,
+        "trials": [t.to_json() for t in ended.result.trials],
+        "best": best.to_json() if best else None,
+        "test": ended.test,
+        "stopped": ended.stopped,
+        "interrupted": ended.interrupted,
+    }

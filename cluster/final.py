@@ -1,0 +1,48 @@
+"""The test of the best trial, on a worker that may hold it, once its sweep has ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import ray
+
+from cluster.placement import Placement
+from sweeps import Study
+from sweeps.types import TrialSpec
+
+
+def test_best(study: Study, home: Path, placement: Placement) -> dict[str, float] | None:
+    """Test metrics of the best trial; None when its data has no test split.
+
+    The figures are kept in the trial's test.json and are made again when best.pt is newer.
+    """
+    best = study.result().best
+    assert best is not None
+    folder = Path(study.trial_folder(best.number))
+    task = ray.remote(num_cpus=placement.cpus, num_gpus=placement.gpus, max_retries=2)(test_trial)
+    metrics: dict[str, float] | None = ray.get(task.remote(str(folder), str(home)))
+    return metrics
+
+
+def test_trial(folder: str, home: str) -> dict[str, float] | None:
+    """Evaluate best.pt of one trial on the test split and keep the figures in test.json."""
+    from data_prep import open_dataset
+    from s4core import evaluate
+
+    here = Path(folder)
+    kept = here / "test.json"
+    if kept.exists() and kept.stat().st_mtime >= (here / "best.pt").stat().st_mtime:
+        metrics: dict[str, float] = json.loads(kept.read_text())
+        return metrics
+    spec = TrialSpec.from_json(json.loads((here / "spec.json").read_text()))
+    options = {key: value for key, value in spec.data.items() if key != "name"}
+    dataset = open_dataset(spec.data["name"], options, home=Path(home))
+    if "test" not in dataset.splits:
+        return None
+    metrics = dict(evaluate(here, dataset, split="test", checkpoint="best"))
+    partial = kept.with_suffix(".tmp")
+    partial.write_text(json.dumps(metrics))
+    os.replace(partial, kept)
+    return metrics

@@ -1,0 +1,131 @@
+"""How a sweep stands, read from its files alone: no study is opened, no lock is taken.
+
+So it works beside a running driver, and from any machine that sees the home.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from dashboards.record import SweepRecord, TrialRecord, read_json
+from sweeps.types import Objective, SweepResult, TrialResult, TrialState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Counts and the best of one sweep.
+
+    state: running (a driver is at work), done (the target is met) or interrupted. changed: unix
+    time of the last thing that happened, None for a sweep without trials.
+    """
+
+    name: str
+    state: Literal["running", "done", "interrupted"]
+    driven: bool
+    host: str | None
+    pid: int | None
+    done: int
+    failed: int
+    target: int
+    changed: float | None
+    result: SweepResult
+
+    @property
+    def metric(self) -> str:
+        """The objective's name."""
+        return self.result.objective.metric
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far."""
+        return self.result.best.value if self.result.best else None
+
+    @property
+    def best_trial(self) -> int | None:
+        """The number of the trial that has it."""
+        return self.result.best.number if self.result.best else None
+
+    @classmethod
+    def of(cls, home: Path, name: str) -> Standing:
+        """Read the sweep `name` of `home`; raises RecordError when there is none."""
+        sweep = SweepRecord.of(home, name)
+        spec: dict[str, Any] = read_json(sweep.folder / "spec.json") or {}
+        objective = Objective(**spec["objectives"][0])
+        trials = sweep.trials()
+        results = tuple(r for r in (_result(t, objective) for t in trials) if r is not None)
+        finished = [r for r in results if r.state.is_finished]
+        failed = sum(r.state is TrialState.FAILED for r in finished)
+        done = len(finished) - failed
+        target = int(spec["search"]["trials"])
+        driven = sweep.is_driven()
+        lock: dict[str, Any] = read_json(sweep.folder / "lock.json") or {}
+        return cls(
+            name=name,
+            state="running" if driven else "done" if done >= target else "interrupted",
+            driven=driven,
+            host=lock.get("host"),
+            pid=lock.get("pid"),
+            done=done,
+            failed=failed,
+            target=target,
+            changed=_changed(trials),
+            result=SweepResult(name=name, objective=objective, trials=results),
+        )
+
+    def last_change(self) -> str:
+        """When something last happened, in words."""
+        if self.changed is None:
+            return "-"
+        seconds = max(0.0, time.time() - self.changed)
+        for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+            if seconds >= size:
+                return f"{seconds / size:.0f} {unit} ago"
+        return f"{seconds:.0f} s ago"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for programs."""
+        plain = dataclasses.asdict(self) | {"best": self.best, "best_trial": self.best_trial}
+        plain["result"] = {
+            "objective": dataclasses.asdict(self.result.objective),
+            "trials": [t.to_json() for t in self.result.trials],
+        }
+        json.dumps(plain)
+        return plain
+
+
+def _result(trial: TrialRecord, objective: Objective) -> TrialResult | None:
+    """How a trial stands: its result, or what its curve says so far; None when it has no spec."""
+    ended = trial.result()
+    if ended is not None:
+        return ended
+    spec = trial.spec()
+    if spec is None:
+        return None
+    best: tuple[int, float] | None = None
+    curve = trial.curve()
+    for line in curve:
+        value = line.report.metrics.get(objective.metric)
+        if value is not None and objective.is_better(value, best[1] if best else None):
+            best = (line.report.epoch, value)
+    return TrialResult(
+        number=trial.number,
+        state=TrialState.RUNNING,
+        value=best[1] if best else None,
+        best_epoch=best[0] if best else None,
+        epochs=curve[-1].report.epoch if curve else 0,
+        params=spec.params,
+    )
+
+
+def _changed(trials: list[TrialRecord]) -> float | None:
+    times = [
+        path.stat().st_mtime
+        for trial in trials
+        for path in (trial.metrics, trial.folder / "result.json", trial.folder / "spec.json")
+        if path.exists()
+    ]
+    return max(times, default=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import socket
 from pathlib import Path
 
@@ -101,3 +102,83 @@ def drive(folder: Path) -> None:
     """Let this process be the sweep's driver."""
     lock = {"host": socket.gethostname(), "pid": os.getpid(), "started": 0, "heartbeat": 0}
     (folder / "lock.json").write_text(json.dumps(lock))
+
+
+def make_searched_sweep(home: Path, name: str = "searched", *, trials: int = 40) -> Path:
+    """A sweep of two models as a search leaves it: stopped, pruned and failed trials, two hosts."""
+    rng = random.Random(0)
+    folder = home / "sweeps" / name
+    folder.mkdir(parents=True)
+    (folder / "sweep.yaml").write_text(f"name: {name}\nobjective: {{metric: val/accuracy}}\n")
+    goals = [{"metric": "val/accuracy", "mode": "max"}]
+    train = {"lr": {"log_uniform": [0.0005, 0.05]}, "epochs": 12}
+    spec = {"name": name, "objectives": goals, "model": {}, "data": {}, "train": train}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    free = [START, START + 3]
+    for number in range(trials):
+        slot = free.index(min(free))
+        free[slot] = _searched_trial(folder, number, rng, free[slot], f"node{slot}")
+    return folder
+
+
+def _searched_trial(
+    folder: Path, number: int, rng: random.Random, began: float, host: str
+) -> float:
+    """Write one trial of `make_searched_sweep`; returns when it ended."""
+    family = rng.choice(["s4d", "s4"])
+    inits = {"s4d": ["lin", "inv", "legs"], "s4": ["legs", "fout"]}
+    lr = 10 ** rng.uniform(-3.3, -1.3)
+    chosen: dict[str, object] = {
+        "model.name": family,
+        f"model.{family}.init": rng.choice(inits[family]),
+        "model.n_layers": rng.choice([2, 3, 4]),
+        "model.dropout": rng.uniform(0.0, 0.2),
+        "train.lr": lr,
+    }
+    if family == "s4":
+        chosen["model.s4.d_state"] = rng.choice([16, 32, 64])
+    model = {k.split(".")[-1]: v for k, v in chosen.items() if k.startswith("model.")}
+    spec = TrialSpec(
+        sweep=folder.name,
+        number=number,
+        data={"name": "smnist", "variant": "mlxtend5k"},
+        model=model,
+        train={"lr": lr, "epochs": 12},
+        objective=Objective(),
+        seed=number,
+        params=chosen,
+    )
+    trial = folder / "trials" / f"{number:04d}"
+    trial.mkdir(parents=True)
+    (trial / "spec.json").write_text(json.dumps(spec.to_json()))
+    attempt = {"time": began, "host": host, "device": "cpu", "git_commit": "0123abc"}
+    (trial / "attempts.jsonl").write_text(json.dumps(attempt) + "\n")
+    top = 0.985 - 0.08 * (math.log10(lr) + 2.1) ** 2 - (0.015 if family == "s4d" else 0.0)
+    fails = number % 13 == 7
+    values = [top - 0.4 * math.exp(-e / 2.5) + rng.gauss(0, 0.004) for e in range(1, 13)]
+    epochs = 2 if fails else 3 if values[2] < 0.8 else rng.choice([8, 12, 12])
+    states = {3: TrialState.PRUNED, 8: TrialState.STOPPED, 12: TrialState.COMPLETED}
+    lines, best, at = [], None, began
+    for epoch, accuracy in enumerate(values[:epochs], 1):
+        seconds = rng.uniform(8, 11)
+        at += seconds
+        best = accuracy if best is None else max(best, accuracy)
+        metrics = {"val/accuracy": accuracy, "train/loss": 2 * math.exp(-epoch / 3)}
+        metrics |= {"val/loss": 2.1 * math.exp(-epoch / 3), "epoch_s": seconds, "lr": lr}
+        line = {"epoch": epoch, "metrics": metrics, "best": accuracy == best, "time": at}
+        lines.append(json.dumps(line) + "\n")
+    (trial / "metrics.jsonl").write_text("".join(lines))
+    result = TrialResult(
+        number=number,
+        state=TrialState.FAILED if fails else states[epochs],
+        value=None if fails else best,
+        values=() if fails else (best or 0.0,),
+        best_epoch=None if fails else 1 + values[:epochs].index(best or 0.0),
+        epochs=epochs,
+        error="Diverged: train/loss is <nan> at epoch 3" if fails else None,
+        params=chosen,
+        seconds=at - began,
+        ended=at,
+    )
+    (trial / "result.json").write_text(json.dumps(result.to_json()))
+    return at

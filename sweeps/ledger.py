@@ -24,12 +24,16 @@ class Ledger:
         quiet_optuna()
         self.spec = spec
         self.storage: BaseStorage = open_storage(folder, spec.storage)
-        self.optuna = optuna.create_study(
-            study_name=spec.name,
-            storage=self.storage,
-            directions=["maximize" if o.mode == "max" else "minimize" for o in spec.objectives],
-            load_if_exists=True,
-            sampler=optuna.samplers.RandomSampler(),
+        # Nothing is written on opening: a reader must not wait for a lock.
+        known = [s.study_name for s in self.storage.get_all_studies()]
+        if spec.name not in known:
+            optuna.create_study(
+                study_name=spec.name,
+                storage=self.storage,
+                directions=["maximize" if o.mode == "max" else "minimize" for o in spec.objectives],
+            )
+        self.optuna = optuna.load_study(
+            study_name=spec.name, storage=self.storage, sampler=optuna.samplers.RandomSampler()
         )
         self.study_id = self.storage.get_study_id_from_name(spec.name)
 

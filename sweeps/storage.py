@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import (
+    BaseJournalBackend,
+    JournalFileBackend,
+    JournalFileOpenLock,
+)
 
 from .errors import StudyError
 
@@ -24,9 +31,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     Raises StudyError if the variable is not set or the database cannot be reached.
     """
     if url is None:
-        path = folder / "study.journal"
-        lock = JournalFileOpenLock(str(path), grace_period=LOCK_GRACE_S)
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        return JournalStorage(Journal(folder / "study.journal"))
     if url.startswith("env:"):
         name = url.removeprefix("env:")
         if name not in os.environ:
@@ -40,8 +45,47 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         raise StudyError(f"storage: cannot open the database: {type(error).__name__}.") from error
 
 
-def repair_journal(folder: Path) -> None:
-    """Undo what a killed writer left: a lock that nobody holds, a last line that is not whole.
+class Journal(BaseJournalBackend):
+    """Optuna's journal file, whose writers also cut off a last line that a kill left torn."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = JournalFileOpenLock(str(path), grace_period=LOCK_GRACE_S)
+        self._file = JournalFileBackend(str(path), lock_obj=self._lock)
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Give the operations from this one on."""
+        return self._file.read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add operations, and see them to the disk."""
+        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        self._lock.acquire()
+        try:
+            with open(self._path, "rb+") as file:
+                _cut_torn_line(file)
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            self._lock.release()
+
+
+def _cut_torn_line(file: IO[bytes]) -> None:
+    """Leave the file at its end, after a whole line."""
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    file.seek(end - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)
+
+
+def drop_stale_lock(folder: Path) -> None:
+    """Remove the journal's lock if a killed process left it.
 
     To be called by the driver, which holds the sweep's own lock; other writers (enqueue, extend)
     hold the journal's for milliseconds, so one that is two seconds old is dead.
@@ -55,14 +99,6 @@ def repair_journal(folder: Path) -> None:
         if first != _identity(lock):
             deadline = time.monotonic() + 2.0
     lock.unlink(missing_ok=True)
-    if not path.exists():
-        return
-    with open(path, "rb+") as file:
-        data = file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole != len(data):
-            file.truncate(whole)
-            os.fsync(file.fileno())
 
 
 def _identity(lock: Path) -> tuple[int, int] | None:

@@ -30,7 +30,7 @@ from .ledger import Ledger
 from .proposals import Proposals
 from .settling import settle
 from .spec import SweepSpec
-from .storage import repair_journal
+from .storage import drop_stale_lock
 from .types import Finished, SweepResult, TrialResult, TrialSpec, Waiting
 
 Control = Literal["run", "pause", "stop"]
@@ -86,7 +86,7 @@ class Study:
     def recover(self) -> None:
         """Take the study over from a driver that is gone; to be called with `SweepLock` held."""
         if self.spec.storage is None:
-            repair_journal(self.folder)
+            drop_stale_lock(self.folder)
         self._since = time.monotonic()
         self._wall_before = float(self.ledger.attrs().get(record.WALL, 0.0))
         self._settle()

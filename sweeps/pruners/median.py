@@ -32,4 +32,5 @@ def check(options: Options, space: Space, objectives: Sequence[Objective]) -> No
 
 def build(options: Options, epochs: int) -> BasePruner:
     """Make the pruner."""
-    return MedianPruner(n_startup_trials=options.startup, n_warmup_steps=options.warmup)
+    # Optuna judges from step n_warmup_steps on.
+    return MedianPruner(n_startup_trials=options.startup, n_warmup_steps=options.warmup + 1)

@@ -236,6 +236,19 @@ class Part:
             out[row, : stop - start] = values[shard][start:stop]
         return out
 
+    def flat(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Copy the numbers start .. stop of a column, as if its rows stood one after the other."""
+        pieces, first = [], 0
+        for shard in self._values[name]:
+            flat = shard.reshape(-1)
+            pieces.append(flat[max(start - first, 0) : max(stop - first, 0)])
+            first += len(flat)
+        return np.concatenate(pieces)
+
+    def flat_size(self, name: str) -> int:
+        """Return how many numbers a column has in all."""
+        return sum(shard.size for shard in self._values[name])
+
     def _spans(self, name: str, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         offsets = self._offsets[name]
         if len(offsets) == 1:

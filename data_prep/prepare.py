@@ -202,7 +202,7 @@ class _Build:
             "request": self.request.key,
             "options": dict(self.request.options),
             "source": self.checksum,
-            "facts": dict(raw.facts),
+            "facts": {k: v for k, v in raw.facts.items() if not k.startswith("_")},
             "splits": splits,
         }
 

@@ -8,7 +8,8 @@ columns(raw, split) -> {name: Column}     what a stored row is
 examples(raw, split) -> iterator of rows  reads the raw files; a row maps column names to values
 sources(raw) -> files                     the raw files that count (default: the card's)
 files(options) -> (RawFile, ...)          what to download (default: the card's files)
-survey(raw) -> JSON-ready facts           what must be known of the whole before the first row
+survey(raw) -> JSON-ready facts           what must be known of the whole before the first row;
+                                          names that begin with _ are not kept in the manifest
 sizes(options) -> {split: rows}           of a generated data set, together with
 generate(options, split, shard) -> rows   which replaces `examples`; shards are independent streams
 view(stored) -> View                      how stored rows become batches

@@ -82,11 +82,13 @@ class Dense:
 class Tokens:
     """Read ragged rows of tokens: x (B, longest) int64, padded on the right with 0, and lengths.
 
-    Each row is cut to `limit` tokens, the last of which is `eos` if there is one.
+    Each row is cut to `limit` tokens, the last of which is `eos` if there is one; `offset` is added
+    to every stored token (raw bytes make room for pad, unknown and end).
     """
 
     limit: int
     eos: int | None = None
+    offset: int = 0
 
     def __call__(self, part: Part, index: np.ndarray) -> Batch:
         """Gather the rows `index`."""
@@ -98,11 +100,13 @@ class Tokens:
         room = self.limit - (self.eos is not None)
         lengths = np.minimum(part.lengths(column, index), room).astype(np.int64)
         width = int(lengths.max(initial=0)) + (self.eos is not None)
-        x = part.gather_ragged(column, index, width=width, limit=room)
+        x = part.gather_ragged(column, index, width=width, limit=room).astype(np.int64)
+        if self.offset:
+            x[np.arange(width) < lengths[:, None]] += self.offset
         if self.eos is not None:
             x[np.arange(len(x)), lengths] = self.eos
             lengths += 1
-        return x.astype(np.int64), lengths
+        return x, lengths
 
 
 def label(y: np.ndarray) -> np.ndarray:

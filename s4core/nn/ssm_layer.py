@@ -7,13 +7,18 @@ first value, which costs nothing, where adding D u costs two passes over the seq
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from ..ops.chunk import chunk_scan
+from ..ops.dplr import real_column
 from ..ops.fftconv import fft_conv
 from ..shapes import Float, Tensor
+
+# Steps in a block of the recurrence between states: products of 64 rows fill the vector units.
+CHUNK = 64
 
 
 class SSMLayer(nn.Module):
@@ -24,6 +29,8 @@ class SSMLayer(nn.Module):
     the first; its first value acts at distance one.
     Raises ValueError for a bidirectional layer over an odd number of channels.
     """
+
+    takes_dt: ClassVar[bool] = False
 
     def __init__(self, ssm: Any, *, bidirectional: bool = False) -> None:
         super().__init__()
@@ -54,6 +61,20 @@ class SSMLayer(nn.Module):
         y: Tensor = fft_conv(u, k, k_reverse=reverse)
         return y
 
+    def forward_with_state(
+        self, u: Float[Tensor, "B L H"], state: Any, rate: float = 1.0
+    ) -> tuple[Float[Tensor, "B L D"], Any]:
+        """Continue a sequence from a state of `initial_state` or `step`; return the next state.
+
+        Any cut of a sequence into pieces gives the outputs of the whole.  Source: ops/chunk.py.
+        """
+        block = min(CHUNK, 1 << max(0, u.shape[1] - 1).bit_length())
+        x = real_column(state.x) if state.x.is_complex() else state.x
+        y, x = chunk_scan(u.transpose(1, 2), self.ssm.tables(block, rate), x)
+        y = y.reshape(len(u), self.channels, self.d_model, -1)
+        y = y + u.transpose(1, 2).unsqueeze(1) * self.D.unsqueeze(-1)
+        return y.flatten(1, 2).transpose(1, 2), state._replace(x=like(x, state.x))
+
     def initial_state(self, batch: int, rate: float = 1.0) -> Any:
         """The zero state for `step`; it carries the discretised system.
 
@@ -67,3 +88,11 @@ class SSMLayer(nn.Module):
         """One step, (B, H) to (B, C * H), and the next state."""
         y, state = self.ssm.step(u, state)
         return y + (u.unsqueeze(1) * self.D).flatten(1), state
+
+
+def like(x: Float[Tensor, "B H N"], old: Tensor) -> Tensor:
+    """The state x in coordinates [Re, Im] in the form, complex or real, that `old` has."""
+    if not old.is_complex():
+        return x
+    n = old.shape[-1]
+    return torch.complex(x[..., :n].contiguous(), x[..., n:].contiguous())

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from ..shapes import Complex, Float, Tensor
+from .discretize import per_mode
 from .dplr import krylov_kernel
 from .precision import full_precision
-from .vandermonde import per_mode
 
 # Up to here the Cauchy form is faster: it costs L per mode, Krylov log2(L) N^2.
 CAUCHY_LENGTH = 2048

@@ -10,6 +10,9 @@ from ..shapes import Complex, Float, Tensor
 
 Discretization = Literal["zoh", "bilinear"]
 
+# exp(-1e4) is 0 in any dtype, and 0 * -inf in the power 0 would be NaN.
+LOWEST_LOG = -1e4
+
 
 def discretize(
     A: Complex[Tensor, "*h n"],
@@ -39,3 +42,8 @@ def _expm1_over(z: Complex[Tensor, "*h"]) -> Complex[Tensor, "*h"]:
     safe = torch.where(small, torch.ones_like(z), z)
     series = 1 + z / 2 * (1 + z / 3 * (1 + z / 4 * (1 + z / 5)))
     return torch.where(small, series, torch.expm1(safe) / safe)
+
+
+def per_mode(dt: Float[Tensor, " ..."]) -> Float[Tensor, "H m"]:
+    """One step a feature becomes a column that broadcasts over its modes."""
+    return dt.unsqueeze(-1) if dt.ndim == 1 else dt

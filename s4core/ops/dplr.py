@@ -11,14 +11,14 @@ Source: S4, arXiv:2111.00396, appendix C.2 (Woodbury) and C.3 (C~); the doubling
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import torch
 
 from ..shapes import Complex, Float, Tensor
-from .krylov import Powers, krylov
+from .chunk import ChunkTables
+from .discretize import per_mode
+from .krylov import Powers, krylov, krylov_tables
 from .precision import full_precision
-from .vandermonde import per_mode
 
 # A_bar^(2^3) is the first power that is squared as a dense matrix: its rank is 8 R, of N.
 DENSE_LEVEL = 3
@@ -58,19 +58,46 @@ def krylov_kernel(
 def _kernel(
     A: Tensor, P: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int, truncated: bool
 ) -> Tensor:
-    dtype = C.real.dtype
     first, B_bar = dplr_discretize(A, P, B, dt)
-    small = [first]
-    while len(small) < DENSE_LEVEL + 1:
-        small.append(small[-1].squared())
-    powers = Powers([functools.partial(power.dense) for power in small], dtype, exact=0)
+    dtype, small = C.real.dtype, _small_powers(first)
+    powers = Powers([power.dense for power in small], dtype, exact=0)
     C = C.to(torch.complex128)
     if truncated:
         C = _untruncate(C, powers, length)
+    return krylov(powers, real_column(B_bar).to(dtype), _first_rows(C, small).to(dtype), length)
+
+
+@full_precision
+def dplr_tables(
+    A: Complex[Tensor, "H n"],
+    P: Complex[Tensor, "R H n"],
+    B: Complex[Tensor, "H n"],
+    C: Complex[Tensor, "C H n"],
+    dt: Float[Tensor, " ..."],
+    block: int,
+) -> ChunkTables:
+    """The tables of `chunk_scan` for the system of `dplr_kernel`; block is a power of two."""
+    first, B_bar = dplr_discretize(A, P, B, dt)
+    dtype, small = C.real.dtype, _small_powers(first)
+    powers = Powers([power.dense for power in small], dtype, exact=0)
+    rows = _first_rows(C.to(torch.complex128), small).to(dtype)
+    return krylov_tables(powers, real_column(B_bar).to(dtype), rows, block)
+
+
+def _small_powers(first: LowRank) -> list[LowRank]:
+    """The powers 1, 2, 4, .. up to the first that is squared as a dense matrix."""
+    small = [first]
+    for _ in range(DENSE_LEVEL):
+        small.append(small[-1].squared())
+    return small
+
+
+def _first_rows(C: Complex[Tensor, "C H n"], small: list[LowRank]) -> Float[Tensor, "H C J N"]:
+    """The rows C A_bar^j for j < 2^DENSE_LEVEL."""
     rows = C.transpose(0, 1).unsqueeze(2)
     for power in small[:-1]:
         rows = torch.cat([rows, power.apply_rows(rows)], 2)
-    return krylov(powers, real_column(B_bar).to(dtype), real_row(rows).to(dtype), length)
+    return real_row(rows)
 
 
 def untruncate(

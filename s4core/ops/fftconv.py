@@ -89,13 +89,14 @@ class _CircularConv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, k: Tensor, n: int) -> Tensor:
-        (B, H, L), C = u.shape, k.shape[0]
-        y = u.new_empty(B, C, H, L)
-        kf = torch.fft.rfft(k, n=n)
-        for block in _blocks(u, C, n):
-            spectrum = torch.fft.rfft(u[:, block], n=n).unsqueeze(1)
-            product = spectrum.mul_(kf[:, block]) if C == 1 else spectrum * kf[:, block]
-            y[:, :, block] = torch.fft.irfft(product, n=n)[..., :L]
+        y = _like(u, k.shape[0])
+        kf = torch.fft.rfft(k, n=n).unsqueeze(2)
+        rows, out = u.transpose(0, 1), y.permute(1, 2, 0, 3)
+        for block in _blocks(u, n):
+            spectrum = torch.fft.rfft(rows[block], n=n)
+            for c, one in enumerate(kf[:, block]):
+                product = spectrum.mul_(one) if c == len(kf) - 1 else spectrum * one
+                out[c, block] = torch.fft.irfft(product, n=n)[..., : u.shape[-1]]
         ctx.save_for_backward(u, kf)
         ctx.n, ctx.k_length = n, k.shape[-1]
         return y
@@ -104,22 +105,33 @@ class _CircularConv(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
         u, kf = ctx.saved_tensors
-        n, L = ctx.n, u.shape[-1]
-        du, dkf = torch.empty_like(u), torch.zeros_like(kf)
-        for block in _blocks(u, kf.shape[0], n):
-            g = torch.fft.rfft(dy[:, :, block], n=n)
-            uf = torch.fft.rfft(u[:, block], n=n).unsqueeze(1)
-            dkf[:, block] = (uf.conj() * g).sum(0)
-            du[:, block] = torch.fft.irfft((g * kf[:, block].conj()).sum(1), n=n)[..., :L]
+        n, length = ctx.n, u.shape[-1]
+        du, dkf = torch.empty_like(u), torch.zeros_like(kf[:, :, 0])
+        rows, out, upper = u.transpose(0, 1), du.transpose(0, 1), dy.permute(1, 2, 0, 3)
+        for block in _blocks(u, n):
+            spectrum = torch.fft.rfft(rows[block], n=n).conj_physical_()
+            total = None
+            for c, one in enumerate(kf[:, block]):
+                g = torch.fft.rfft(upper[c, block], n=n)
+                torch.sum(spectrum * g, 1, out=dkf[c, block])
+                g.mul_(one.conj())
+                total = g if total is None else total.add_(g)
+            out[block] = torch.fft.irfft(total, n=n)[..., :length]
         return du, torch.fft.irfft(dkf, n=n)[..., : ctx.k_length], None
 
 
-def _blocks(u: Tensor, channels: int, n: int) -> list[slice]:
+def _like(u: Tensor, channels: int) -> Tensor:
+    """An empty (B, C, H, L) with batch and features in memory in the order that they have in u."""
+    B, H, L = u.shape
+    if u.stride(0) < u.stride(1):
+        return u.new_empty(channels, H, B, L).permute(2, 0, 1, 3)
+    return u.new_empty(B, channels, H, L)
+
+
+def _blocks(u: Tensor, n: int) -> list[slice]:
     """Slices of features whose spectra fit in cache together; none for an empty batch."""
     B, H, _ = u.shape
     if B == 0:
         return []
-    step = max(1, BLOCK // (B * channels * n))
-    if u.device.type != "cpu":
-        step = H
+    step = max(1, BLOCK // (B * n)) if u.device.type == "cpu" else H
     return [slice(h, min(h + step, H)) for h in range(0, H, step)]

@@ -16,8 +16,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ..shapes import Float, Tensor
+from .chunk import ChunkTables
+from .discretize import per_mode
 from .precision import full_precision
-from .vandermonde import per_mode, split_length
+from .vandermonde import split_length
 
 # Squarings of a dense matrix in float64, which costs four times float32: the error falls by 2^4.
 EXACT_SQUARINGS = 4
@@ -38,6 +40,20 @@ def dense_kernel(
     E, B_bar = dense_discretize(A, B, dt)
     powers = Powers([lambda: E], C.dtype)
     return krylov(powers, B_bar.to(C.dtype), C.transpose(0, 1).unsqueeze(2), length)
+
+
+@full_precision
+def dense_tables(
+    A: Float[Tensor, "H N N"],
+    B: Float[Tensor, "H N"],
+    C: Float[Tensor, "C H N"],
+    dt: Float[Tensor, " ..."],
+    block: int,
+) -> ChunkTables:
+    """The tables of `chunk_scan` for the system of `dense_kernel`; block is a power of two."""
+    E, B_bar = dense_discretize(A, B, dt)
+    powers = Powers([lambda: E], C.dtype)
+    return krylov_tables(powers, B_bar.to(C.dtype), C.transpose(0, 1).unsqueeze(2), block)
 
 
 def dense_kernel_ref(
@@ -118,19 +134,48 @@ def krylov(
     """
     if length < 1:
         raise ValueError(f"need a kernel of at least one step, got {length=}.")
+    b = max(split_length(length)[0], rows.shape[2])
+    columns = columns_of(powers, B, -(-length // b), stride=b)
+    K = torch.matmul(columns, rows_of(powers, rows, b).permute(1, 0, 3, 2))
+    return K.flatten(2)[..., :length]
+
+
+def krylov_tables(
+    powers: Powers, B: Float[Tensor, "H N"], rows: Float[Tensor, "H C J N"], block: int
+) -> ChunkTables:
+    """The tables of `chunk_scan` over a block of a power of two steps, from the same input."""
+    rows = rows_of(powers, rows, block)[:, :, :block]
+    columns = columns_of(powers, B, block)
+    H, channels, _, N = rows.shape
+    flat = rows.reshape(H, -1, N)
+    read = torch.baddbmm(flat, flat, powers.get(1)).view_as(rows)
+    kernel = torch.einsum("hcjn,hn->chj", rows, B)
+
+    def carry(r: int) -> Tensor:
+        return powers.product(r) + torch.eye(N, dtype=B.dtype, device=B.device)
+
+    return ChunkTables(kernel, columns.flip(1), read.permute(1, 0, 3, 2), carry)
+
+
+def rows_of(powers: Powers, rows: Float[Tensor, "H C J N"], count: int) -> Float[Tensor, "H C K N"]:
+    """C A^j for j < count (a power of two), from the first J of them."""
     H, _, j, N = rows.shape
-    b = max(split_length(length)[0], j)
-    blocks = -(-length // b)
-    while j < b:
+    while j < count:
         flat = rows.reshape(H, -1, N)
         more = torch.baddbmm(flat, flat, powers.get(j))
         rows = torch.cat([rows, more.view_as(rows)], 2)
         j *= 2
+    return rows
+
+
+def columns_of(
+    powers: Powers, B: Float[Tensor, "H N"], count: int, *, stride: int = 1
+) -> Float[Tensor, "H J N"]:
+    """A^(j stride) B for j < count; stride is a power of two."""
     columns = B.unsqueeze(1)
-    while columns.shape[1] < blocks:
+    while columns.shape[1] < count:
         have = columns.shape[1]
-        known = columns[:, : min(have, blocks - have)]
-        E = powers.get(b * have).transpose(1, 2)
+        known = columns[:, : min(have, count - have)]
+        E = powers.get(stride * have).transpose(1, 2)
         columns = torch.cat([columns, torch.baddbmm(known, known, E)], 1)
-    K = torch.matmul(columns, rows.permute(1, 0, 3, 2))
-    return K.flatten(2)[..., :length]
+    return columns

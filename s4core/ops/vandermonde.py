@@ -16,12 +16,10 @@ from typing import Any
 import torch
 
 from ..shapes import Complex, Float, Tensor
-from .discretize import Discretization, discretize
+from .discretize import LOWEST_LOG, Discretization, discretize, per_mode
 from .precision import full_precision
 
 TURN = 2 * math.pi
-# exp(-1e4) is 0 in any dtype, and 0 * -inf at l = 0 would be NaN.
-LOWEST_LOG = -1e4
 
 
 @full_precision
@@ -59,11 +57,6 @@ def diagonal_kernel_ref(
     log_z, gain = discretize(A, per_mode(dt), discretization)
     powers = torch.exp(log_z.unsqueeze(-1) * torch.arange(length, device=A.device))
     return 2 * torch.einsum("chn,hnl->chl", C * (gain * B), powers).real
-
-
-def per_mode(dt: Float[Tensor, " ..."]) -> Float[Tensor, "H m"]:
-    """One step a feature becomes a column that broadcasts over its modes."""
-    return dt.unsqueeze(-1) if dt.ndim == 1 else dt
 
 
 @full_precision

@@ -10,8 +10,9 @@ import math
 import torch
 
 from ..config import config
-from ..ops.discretize import Discretization, discretize
-from ..ops.vandermonde import diagonal_kernel, per_mode
+from ..ops.chunk import ChunkTables, diagonal_tables
+from ..ops.discretize import Discretization, discretize, per_mode
+from ..ops.vandermonde import diagonal_kernel
 from ..shapes import Complex, Float, Tensor
 from .modes import AbstractModes, ModeOptions, StepState, parameter
 
@@ -66,6 +67,11 @@ class DiagonalSSM(AbstractModes):
         """The convolution kernel of `length` steps on a grid `rate` times as coarse as training."""
         A, B, C, dt = self.system(rate)
         return diagonal_kernel(A, B, C, dt, length, discretization=self.options.discretize)
+
+    def tables(self, block: int, rate: float = 1.0) -> ChunkTables:
+        """The tables of `ops.chunk.chunk_scan` over blocks of `block` steps (a power of two)."""
+        A, B, C, dt = self.system(rate)
+        return diagonal_tables(A, B, C, dt, block, discretization=self.options.discretize)
 
     def discretize(
         self, rate: float = 1.0

@@ -13,8 +13,17 @@ from torch import nn
 
 from ..config import config
 from ..ops.cauchy import truncated_dplr_kernel
-from ..ops.dplr import LowRank, dplr_discretize, dplr_kernel, real_column, real_row, truncate
-from ..ops.dplr import untruncate as untruncate_row
+from ..ops.chunk import ChunkTables
+from ..ops.dplr import (
+    LowRank,
+    dplr_discretize,
+    dplr_kernel,
+    dplr_tables,
+    real_column,
+    real_row,
+    truncate,
+    untruncate,
+)
 from ..shapes import Complex, Float, Tensor
 from .modes import AbstractModes, ModeOptions, StepState, parameter
 from .transforms import FLOOR
@@ -67,7 +76,7 @@ class DplrSSM(AbstractModes):
         """C, recovered from C~ in float64 (and returned in it)."""
         A, P, B = self.system()
         first, _ = dplr_discretize(A, P, B, self.steps(1.0))
-        return untruncate_row(torch.view_as_complex(self.C), first, self.l_max)
+        return untruncate(torch.view_as_complex(self.C), first, self.l_max)
 
     def kernel(self, length: int, rate: float = 1.0) -> Float[Tensor, "C H L"]:
         """The convolution kernel of `length` steps on a grid `rate` times as coarse as training."""
@@ -79,6 +88,12 @@ class DplrSSM(AbstractModes):
             )
         C = self.plain_readout().to(C_tilde.dtype)
         return dplr_kernel(A, P, B, C, self.steps(rate), length)
+
+    def tables(self, block: int, rate: float = 1.0) -> ChunkTables:
+        """The tables of `ops.chunk.chunk_scan` over blocks of `block` steps (a power of two)."""
+        A, P, B = self.system()
+        C = self.plain_readout().to(torch.view_as_complex(self.C).dtype)
+        return dplr_tables(A, P, B, C, self.steps(rate), block)
 
     def discretize(
         self, rate: float = 1.0

@@ -1,0 +1,75 @@
+"""The layer's three modes over every system: conv, from a state, step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from s4core.nn.ssm_layer import SSMLayer
+from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
+from s4core.ssm.dplr import DplrOptions, DplrSSM
+
+SYSTEMS = {
+    "s4d": lambda c: DiagonalSSM(4, DiagonalOptions(d_state=6), channels=c),
+    "s4d-real": lambda c: DiagonalSSM(4, DiagonalOptions(init="real", is_real=True), channels=c),
+    "s4": lambda c: DplrSSM(4, DplrOptions(d_state=6, dt_min=0.01), l_max=30, channels=c),
+}
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("cuts", [(30,), (1, 29), (7, 8, 15), (0, 30)])
+def test_pieces_with_a_carried_state_are_the_whole(name, cuts):
+    layer = SSMLayer(SYSTEMS[name](2))
+    u = torch.randn(3, 30, 4)
+    state, parts = layer.initial_state(3), []
+    for piece in u.split(cuts, 1):
+        y, state = layer.forward_with_state(piece, state)
+        parts.append(y)
+    whole = layer(u)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-8, atol=1e-8)
+    # The state of a piece is the state that step wants.
+    y, _ = layer.step(u[:, 0], state)
+    stepping = layer.initial_state(3)
+    for t in range(30):
+        _, stepping = layer.step(u[:, t], stepping)
+    torch.testing.assert_close(y, layer.step(u[:, 0], stepping)[0], rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_bidirectional_layer_sees_the_future_and_the_past(name):
+    layer = SSMLayer(SYSTEMS[name](2), bidirectional=True)
+    assert layer.d_output == 4
+    u = torch.zeros(1, 30, 4)
+    u[:, 15] = 1
+    y = layer(u)[0, :, 0]
+    k = layer.ssm.kernel(30)[:, 0]
+    torch.testing.assert_close(y[16:], k[0, 1:15], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(y[:15].flip(0), k[1, :15], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(y[15], k[0, 0] + layer.D[0, 0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_autocast_leaves_the_layer_in_float32(name):
+    layer = SSMLayer(SYSTEMS[name](1)).float()
+    u = torch.randn(2, 30, 4, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(u.bfloat16())
+        stepped, _ = layer.step(u[:, 0].bfloat16(), layer.initial_state(2))
+    assert y.dtype == stepped.dtype == torch.float32
+    torch.testing.assert_close(y, layer(u.bfloat16().float()), rtol=0, atol=0)
+
+
+def test_memory_with_channels_outermost_stays_so():
+    layer = SSMLayer(SYSTEMS["s4d"](2))
+    u = torch.randn(4, 3, 30).permute(1, 2, 0)
+    y = layer(u)
+    assert y.permute(2, 0, 1).is_contiguous()
+    torch.testing.assert_close(y, layer(u.contiguous()), rtol=1e-12, atol=1e-12)

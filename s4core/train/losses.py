@@ -21,7 +21,8 @@ def valid_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Line up predictions and targets: (M, d_output) with (M,) classes or (M, d_output) values.
 
-    Of step targets only the first lengths[b] steps of row b are kept; classes IGNORE are dropped.
+    Of step targets only the first lengths[b] steps of row b are kept, and of those only the ones
+    whose class is not IGNORE and whose values are not NaN.
     Raises ValueError if output and y do not fit each other.
     """
     by_step = shape.target.startswith("step")
@@ -36,8 +37,8 @@ def valid_pairs(
             f"{output.shape[0]} predictions do not fit {y.shape[0]} targets "
             f"({shape.target}, d_output {shape.d_output})."
         )
-    if shape.target.endswith("class") and by_step:
-        keep = y != IGNORE
+    if by_step:
+        keep = (y != IGNORE) if shape.target.endswith("class") else ~y.isnan().any(-1)
         output, y = output[keep], y[keep]
     return output, y
 

@@ -55,6 +55,7 @@ class Meter:
         self,
         shape: TaskShape,
         *,
+        device: torch.device | str = "cpu",
         extra: Sequence[str] = (),
         label_smoothing: float = 0.0,
         value_loss: ValueLoss = "mse",
@@ -63,8 +64,19 @@ class Meter:
         self._shape = shape
         self._smoothing = label_smoothing
         self._value_loss: ValueLoss = value_loss
-        self._sums: dict[str, Tensor] = {}
         self._count = 0.0
+        n = shape.d_output
+        sizes: dict[str, tuple[int, ...]] = {"loss": ()}
+        if shape.target.endswith("value"):
+            sizes |= dict.fromkeys(("squared", "absolute", "y", "y_squared"), (n,))
+        else:
+            sizes |= dict.fromkeys(("correct", *(name for name in self.names if name in _TOP)), ())
+            if not {"f1", "balanced_accuracy"}.isdisjoint(self.names):
+                sizes["confusion"] = (n, n)
+        self._sums = {
+            name: torch.zeros(size, dtype=torch.float64, device=device)
+            for name, size in sizes.items()
+        }
 
     def loss(self, output: Tensor, y: Tensor, lengths: Tensor | None) -> tuple[Tensor, float]:
         """Add a batch; return its summed loss, with gradient, and the number of its terms."""
@@ -73,20 +85,20 @@ class Meter:
         with torch.no_grad():
             count = float(y.shape[0])
             self._count += count
-            self._add("loss", total.detach().double())
+            self._sums["loss"] += total.detach()
             if y.is_floating_point():
                 self._add_values(output.detach().double(), y.double())
             else:
                 self._add_classes(output.detach(), y)
         return total, count
 
-    def reduce(self, device: torch.device) -> None:
-        """Add up over the processes of torch.distributed (every one must have had a batch)."""
-        count = torch.tensor(self._count, dtype=torch.float64, device=device)
+    def reduce(self) -> None:
+        """Add up over the processes of torch.distributed."""
+        count = self._sums["loss"].new_tensor(self._count)
         dist.all_reduce(count)
         self._count = float(count)
-        for name in sorted(self._sums):
-            dist.all_reduce(self._sums[name])
+        for total in self._sums.values():
+            dist.all_reduce(total)
 
     def result(self) -> dict[str, float]:
         """The metrics by name; NaN if nothing was added."""
@@ -100,28 +112,24 @@ class Meter:
         """The summed loss (waits for the device): is it still a number?"""
         return float(self._sums["loss"])
 
-    def _add(self, name: str, value: Tensor) -> None:
-        self._sums[name] = self._sums[name] + value if name in self._sums else value
-
     def _add_classes(self, output: Tensor, y: Tensor) -> None:
         guess = output.argmax(-1)
-        self._add("correct", (guess == y).sum().double())
+        self._sums["correct"] += (guess == y).sum()
         for name in self.names:
             if name in _TOP:
-                hits = (output.topk(_TOP[name], dim=-1).indices == y[:, None]).sum()
-                self._add(name, hits.double())
-        if "f1" in self.names or "balanced_accuracy" in self.names:
-            classes = output.shape[-1]
+                hits = output.topk(_TOP[name], dim=-1).indices == y[:, None]
+                self._sums[name] += hits.sum()
+        if "confusion" in self._sums:
+            classes = self._shape.d_output
             pairs = torch.bincount(y * classes + guess, minlength=classes * classes)
-            self._add("confusion", pairs.view(classes, classes).double())
+            self._sums["confusion"] += pairs.view(classes, classes)
 
     def _add_values(self, output: Tensor, y: Tensor) -> None:
         error = output - y
-        self._add("squared", error.square().sum(0))
-        self._add("absolute", error.abs().sum(0))
-        if "r2" in self.names:
-            self._add("y", y.sum(0))
-            self._add("y_squared", y.square().sum(0))
+        self._sums["squared"] += error.square().sum(0)
+        self._sums["absolute"] += error.abs().sum(0)
+        self._sums["y"] += y.sum(0)
+        self._sums["y_squared"] += y.square().sum(0)
 
 
 def _mean(name: str) -> Callable[[Means], float]:

@@ -147,13 +147,17 @@ class Training:
         meter = self._meter(self.train.metrics)
         size = self.train.eval_batch_size or self.train.batch_size
         self.evaluated.eval()
+        if self.world > 1:
+            # Running statistics are those of each process's own batches until they are shared.
+            for buffer in self.evaluated.buffers():
+                dist.broadcast(buffer, src=0)
         model = self._forward if self._ema is None and self.train.compile else self.evaluated
         with torch.no_grad():
             for batch in self._batches(split, batch_size=size, epoch=0, shuffle=False):
                 tensors = to_device(batch, self.device, tokens=self.shape.tokens)
                 meter.loss(self._output(model, tensors), tensors.y, tensors.lengths)
         if self.world > 1:
-            meter.reduce(self.device)
+            meter.reduce()
         return meter.result()
 
     def _train_epoch(self, epoch: int, plateau: float) -> tuple[dict[str, float], int]:
@@ -171,7 +175,7 @@ class Training:
             if index % _LOOK_EVERY == 0 and self.world == 1:
                 _look(meter, epoch)
         if self.world > 1:
-            meter.reduce(self.device)
+            meter.reduce()
         _look(meter, epoch)
         return meter.result(), examples * self.world
 
@@ -235,6 +239,7 @@ class Training:
     def _meter(self, extra: tuple[str, ...], label_smoothing: float = 0.0) -> Meter:
         return Meter(
             self.shape,
+            device=self.device,
             extra=extra,
             label_smoothing=label_smoothing,
             value_loss=self.train.value_loss,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,44 +113,36 @@ def test_other_random_numbers_do_not_matter_and_are_not_touched(tmp_path):
     assert told(run(tmp_path / "three", seed=1)) != one
 
 
-CHILD = """
-import json, sys
-from pathlib import Path
-from s4core.train.fit import fit
-from tests.s4core.train.test_fit import MODEL, TRAIN, run, told
-for report in run(Path(sys.argv[1])):
-    print(json.dumps(told([report])[0]), flush=True)
-"""
-
-
-def test_a_run_killed_at_random_moments_tells_what_an_undisturbed_one_tells(tmp_path):
+def test_a_run_killed_at_random_moments_tells_what_an_undisturbed_one_tells(tmp_path, monkeypatch):
     """Real SIGKILLs, at moments that no test author chose: before, in and between the epochs."""
     undisturbed = told(run(tmp_path / "one"))
     random = np.random.default_rng(int(os.environ.get("S4_KILL_SEED", "0")))
-    root = Path(__file__).parents[3]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    seen = 0
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    children = multiprocessing.get_context("forkserver")  # torch is imported once, not each time
+    children.set_forkserver_preload(["tests.s4core.train.child"])
+    from tests.s4core.train.child import tell_into
+
+    seen = kills = 0
     while seen < len(undisturbed):
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(tmp_path / "two")],
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-        )
-        assert child.stdout is not None
-        wanted = seen + int(random.integers(1, 3))
-        lines = list(itertools.islice(child.stdout, wanted))
-        time.sleep(random.uniform(0, 0.05))
-        child.send_signal(signal.SIGKILL)
-        lines += child.stdout.readlines()
-        child.wait()
-        child.stdout.close()
-        stream = [json.loads(line) for line in lines if line.endswith("\n")]
-        assert len(stream) > seen, "every start tells at least one epoch more"
+        heard = tmp_path / f"heard-{kills}"
+        child = children.Process(target=tell_into, args=(heard, tmp_path / "two"))
+        child.start()
+        while child.is_alive() and lines_of(heard) < max(1, seen):
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.1))
+        child.kill()
+        child.join()
+        kills += 1
+        stream = [json.loads(line) for line in heard.read_text().split("\n")[:-1]]
         assert stream == undisturbed[: len(stream)]
-        seen = len(stream)
+        seen = max(seen, len(stream))
+        assert kills < 40, "some start must get further than the one before"
     assert told(run(tmp_path / "two")) == undisturbed
     assert_same_weights(tmp_path / "one", tmp_path / "two")
+
+
+def lines_of(path: Path) -> int:
+    return path.read_text().count("\n") if path.exists() else 0
 
 
 def test_a_torn_checkpoint_falls_back_to_its_predecessor_and_says_so(tmp_path, caplog):

@@ -61,6 +61,14 @@ def test_steps_beyond_a_length_and_ignored_labels_do_not_count():
     assert got["bits"] == pytest.approx(got["loss"] / math.log(2))
 
 
+def test_steps_without_a_value_do_not_count():
+    shape = TaskShape(d_input=1, d_output=2, length=3, target="step_value")
+    y = torch.tensor([[[1.0, 2.0], [torch.nan, 0.0], [3.0, 4.0]]])
+    meter = Meter(shape)
+    meter.loss(torch.zeros(1, 3, 2), y, None)
+    assert meter.result()["mse"] == (1 + 4 + 9 + 16) / 4
+
+
 def test_value_metrics():
     random = np.random.default_rng(0)
     guess, y = random.standard_normal((2, 50, 3)).astype(np.float32)

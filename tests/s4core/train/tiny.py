@@ -104,7 +104,8 @@ class Waves:
             order = np.random.default_rng((seed, epoch)).permutation(order)
         for start in range(0, len(order), batch_size * world):
             part = order[start : start + batch_size * world][rank::world]
-            yield Batch(x[part], y[part])
+            if len(part):
+                yield Batch(x[part], y[part])
 
     def _examples(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         random = np.random.default_rng(["train", "val", "test"].index(split))

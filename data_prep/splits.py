@@ -41,6 +41,25 @@ def per_class(labels: np.ndarray, counts: tuple[int, ...], seed: int = 0) -> tup
     return tuple(random.permutation(np.concatenate(part)) for part in parts)
 
 
+def random_folds(
+    groups: np.ndarray, shares: tuple[float, float], seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows of train, val and test; all rows of a group are in the same part.
+
+    shares: of val and test. Groups are drawn at random until a part has its share of the rows.
+    Raises ValueError when a part would be empty.
+    """
+    names, owner, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.RandomState(seed).permutation(len(names))
+    before = np.concatenate([[0], np.cumsum(sizes[order])[:-1]]) / len(groups)
+    fold_of = np.empty(len(names), np.int64)
+    fold_of[order] = np.where(before < shares[1], 2, np.where(before < sum(shares), 1, 0))
+    folds = tuple(np.flatnonzero(fold_of[owner] == k) for k in range(3))
+    if not all(len(rows) for rows in folds):
+        raise ValueError(f"{len(names)} groups are too few for shares {shares} of val and test.")
+    return folds[0], folds[1], folds[2]
+
+
 def sklearn_split(
     rows: int, held_out: int, seed: int, labels: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:

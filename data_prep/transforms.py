@@ -74,8 +74,44 @@ class Dense:
             x = np.take(x, self.order, axis=1)
         x = x[:, : self.keep : self.step]
         y = label(part.gather("y", index))
+        dt = part.gather("dt", index) if "dt" in part.columns else None
         scale, shift = _numbers(self.scale), _numbers(self.shift)
-        return Batch(x=x, y=y, rate=float(self.step), scale=scale, shift=shift, index=index)
+        return Batch(x=x, y=y, dt=dt, rate=float(self.step), scale=scale, shift=shift, index=index)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Series:
+    """Read ragged float series, stored flat: x (B, longest, channels), padded with 0 after scaling.
+
+    A ragged column y holds a target a step (padded with -100, or NaN for values); a ragged column
+    dt the time since the step before.
+    """
+
+    channels: int
+    scale: tuple[float, ...] = ()
+    shift: tuple[float, ...] = ()
+
+    def __call__(self, part: Part, index: np.ndarray) -> Batch:
+        """Gather the rows `index`."""
+        lengths = part.lengths("x", index) // self.channels
+        width = int(lengths.max(initial=1))
+        flat = width * self.channels
+        x = part.gather_ragged("x", index, width=flat, limit=flat)
+        x = x.reshape(len(index), width, self.channels)
+        counts = np.arange(width) < lengths[:, None]
+        if self.scale:
+            x *= np.array(self.scale, np.float32)
+        if self.shift:
+            x += np.array(self.shift, np.float32) * counts[:, :, None]
+        dt = None
+        if "dt" in part.columns:
+            dt = part.gather_ragged("dt", index, width=width, limit=width)
+        if part.columns["y"].shape is None:
+            y = label(part.gather_ragged("y", index, width=width, limit=width))
+            y[~counts] = np.nan if y.dtype.kind == "f" else -100
+        else:
+            y = label(part.gather("y", index))
+        return Batch(x=x, y=y, lengths=lengths, dt=dt, index=index)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -38,10 +38,12 @@ def quantise(signal: np.ndarray, *, mu_law: bool) -> np.ndarray:
     unit = (signal - low) / (high - low + np.float32(1e-6))
     if mu_law:
         centred = 2 * unit - 1
-        squeezed = np.sign(centred) * np.log1p(255 * np.abs(centred + 1e-8)) / np.log1p(255.0)
+        squeezed: np.ndarray = (
+            np.sign(centred) * np.log1p(255 * np.abs(centred + 1e-8)) / np.log1p(255.0)
+        )
         unit = (squeezed + 1) / 2
-    levels: np.ndarray = np.floor(unit * (LEVELS - 0.01) + 0.005)
-    return np.clip(levels, 0, LEVELS - 1).astype(np.uint8)
+    levels = np.floor(unit * (LEVELS - 0.01) + 0.005)
+    return np.asarray(np.clip(levels, 0, LEVELS - 1), np.uint8)
 
 
 def dequantise(levels: np.ndarray, *, mu_law: bool) -> np.ndarray:

@@ -19,6 +19,7 @@ from data_prep.audio import FULL_SCALE, mfcc, read_sound, speech_commands
 from data_prep.batches import Batch
 from data_prep.card import DatasetCard, RawFile, TaskInfo
 from data_prep.errors import DataError
+from data_prep.moments import moments, row_sums, sum_columns
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
 from data_prep.sources import locate, tree
@@ -94,9 +95,8 @@ def columns(raw: Raw, split: str) -> dict[str, Column]:
     if raw.options.mfcc:
         x = Column("float32", (FRAMES, CEPSTRA))
     channels = CEPSTRA if raw.options.mfcc else 1
-    sums = Column("float64", (channels,))
     plain = {"y": Column("uint8"), "fold": Column("uint8"), "length": Column("int32")}
-    return {"x": x, **plain, "sum": sums, "squares": sums}
+    return {"x": x, **plain, **sum_columns(channels)}
 
 
 def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
@@ -131,10 +131,7 @@ def _read_clip(path: Path) -> np.ndarray:
 
 
 def _sums(row: np.ndarray) -> dict[str, np.ndarray]:
-    values = row.astype(np.float64)
-    if row.dtype == np.int16:
-        values = values[:, None] / FULL_SCALE
-    return {"sum": values.sum(axis=0), "squares": np.square(values).sum(axis=0)}
+    return row_sums(row[:, None] / FULL_SCALE if row.dtype == np.int16 else row)
 
 
 def read_columns(part: Part) -> dict[str, np.ndarray]:
@@ -143,19 +140,11 @@ def read_columns(part: Part) -> dict[str, np.ndarray]:
     return {name: part.gather(name, rows) for name in ("y", "fold", "length")}
 
 
-def moments(part: Part, rows: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each channel's mean and deviation (unbiased) over all steps of some rows."""
-    count = len(rows) * steps
-    mean = part.gather("sum", rows).sum(axis=0) / count
-    squares = part.gather("squares", rows).sum(axis=0)
-    return mean, np.sqrt(np.maximum(squares - count * mean**2, 0) / max(count - 1, 1))
-
-
 def reader(stored: Stored, train: np.ndarray) -> Dense:
     """Return the reader that normalises by the training rows."""
     options, part = stored.options, stored.part("clips")
     if options.mfcc:
-        mean, std = moments(part, train, FRAMES)
+        mean, std = moments(part, train, len(train) * FRAMES)
         scale = 1 / (std + EPSILON)
         return Dense(
             channels=CEPSTRA,
@@ -163,7 +152,7 @@ def reader(stored: Stored, train: np.ndarray) -> Dense:
             shift=tuple((-mean * scale).tolist()),
             step=options.rate,
         )
-    mean, std = moments(part, train, SAMPLES)
+    mean, std = moments(part, train, len(train) * SAMPLES)
     if options.norm == "s4":
         # Published: samples in [-1, 1) are divided by 2^15 a second time before the deviation,
         # then about 3e-6, is put in proportion to EPSILON.

@@ -27,7 +27,7 @@ CARD = music.card(
             unpack="unpacked",
         ),
     ),
-    layout="The archive is gated: accept its terms and pass a token. A folder of .wav files works too.",
+    layout="The archive is gated (accept its terms, pass a token); a folder of .wav also works.",
 )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from s4core.config import TaskShape, config
-from s4core.nn.long_conv import LongConv
+from s4core.nn.long_conv import LongConv, LongConvLayer
 from s4core.nn.model import SequenceModel, stack_model
 from s4core.nn.options import ConvOptions
-from s4core.nn.ssm_layer import SSMLayer
 
 
 @config
@@ -31,7 +30,7 @@ class Config(ConvOptions):
 def build(config: Config, shape: TaskShape) -> SequenceModel:
     """Build a stack of free convolutions for a task; ValueError says what cannot be."""
 
-    def make_mixer(d_model: int, l_max: int) -> SSMLayer:
+    def make_mixer(d_model: int, l_max: int) -> LongConvLayer:
         system = LongConv(
             d_model,
             l_max=l_max,
@@ -40,6 +39,6 @@ def build(config: Config, shape: TaskShape) -> SequenceModel:
             squash=config.kernel_squash,
             p=config.kernel_dropout,
         )
-        return SSMLayer(system, bidirectional=config.bidirectional)
+        return LongConvLayer(system, bidirectional=config.bidirectional)
 
     return stack_model(config, shape, make_mixer)

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from s4core.ops.chunk import ChunkTables
 from s4core.ops.vandermonde import vandermonde
-
-State = tuple[Tensor, tuple[Tensor, ...]]
+from s4core.ssm.modes import StepState
 
 
 class EmaSystem(nn.Module):
@@ -49,13 +49,29 @@ class EmaSystem(nn.Module):
         log_z = torch.complex(log_q, torch.zeros_like(log_q))
         return vandermonde(log_z, weight, length, self.gamma.dtype)
 
-    def initial_state(self, batch: int, rate: float = 1.0) -> State:
+    def tables(self, block: int, rate: float = 1.0) -> ChunkTables:
+        """The discretised system over a block of steps, for pieces with a carried state."""
+        log_q, gain, readout = self.discretize(rate)
+        steps = torch.arange(block, device=log_q.device)[:, None]
+        powers = torch.exp(steps * log_q[:, None])  # (H, b, N)
+        read = (readout[:, :, None] * torch.exp((steps + 1) * log_q[:, None])).transpose(-1, -2)
+        dtype = self.gamma.dtype
+        return ChunkTables(
+            kernel=self.kernel(block, rate),
+            write=(powers.flip(1) * gain[:, None]).to(dtype),
+            read=read.to(dtype),
+            carry=lambda r: torch.diag_embed(torch.exp(r * log_q)).to(dtype),
+        )
+
+    def initial_state(self, batch: int, rate: float = 1.0) -> StepState:
         """x = 0 (B, H, N), with the discretised system."""
         log_q, gain, readout = (v.to(self.gamma.dtype) for v in self.discretize(rate))
-        return self.gamma.new_zeros(batch, *log_q.shape), (log_q.exp(), gain, readout)
+        x = self.gamma.new_zeros(batch, *log_q.shape)
+        return StepState(x, (log_q.exp(), gain, readout))
 
-    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, u: Tensor, state: StepState) -> tuple[Tensor, StepState]:
         """One step: u (B, H) to (B, channels * H)."""
-        x, (q, gain, readout) = state
-        x = torch.addcmul(gain * u[..., None], q, x)
-        return torch.einsum("bhn,chn->bch", x, readout).flatten(1), (x, state[1])
+        q, gain, readout = state.system
+        x = torch.addcmul(gain * u[..., None], q, state.x)
+        y = torch.einsum("bhn,chn->bch", x, readout)
+        return y.flatten(1), StepState(x, state.system)

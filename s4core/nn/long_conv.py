@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s4core.nn.ssm_layer import SSMLayer
+from s4core.ops import fft_conv
+
 State = tuple[Tensor, Tensor]  # the inputs so far, newest first, and the kernel
 
 
@@ -58,3 +61,37 @@ class LongConv(nn.Module):
         past = torch.cat([u[..., None], past[..., : self.l_max - 1]], dim=-1)
         y = torch.einsum("bhl,chl->bch", past, K[..., : past.shape[-1]])
         return y.flatten(1), (past, K)
+
+
+class LongConvLayer(nn.Module):
+    """The layer around a free kernel; its state is the whole past, up to l_max steps."""
+
+    takes_dt: ClassVar[bool] = False
+
+    def __init__(self, system: LongConv, *, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.layer = SSMLayer(system, bidirectional=bidirectional)
+        self.system, self.d_output = system, self.layer.d_output
+
+    def forward(self, x: Tensor, rate: float = 1.0) -> Tensor:
+        """Convolve whole sequences (B, L, H)."""
+        return self.layer(x, rate)  # type: ignore[no-any-return]
+
+    def initial_state(self, batch: int) -> State:
+        """No inputs yet; ValueError for a bidirectional layer."""
+        return self.layer.initial_state(batch)  # type: ignore[no-any-return]
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run one step (B, H)."""
+        return self.layer.step(x, state)
+
+    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run a piece (B, l, H): the convolution over the past and the piece, its end kept."""
+        past, K = state
+        u = x.transpose(1, 2)
+        whole = torch.cat([past.flip(-1), u], dim=-1)
+        k = F.pad(K, (0, max(0, whole.shape[-1] - K.shape[-1])))
+        y = fft_conv(whole, k)[..., past.shape[-1] :]
+        y = y + (u[:, None] * self.layer.D[..., None]).flatten(1, 2)
+        newest = whole.flip(-1)[..., : self.system.l_max - 1]
+        return y.transpose(1, 2), (newest, K)

@@ -21,7 +21,7 @@ class S4ND(nn.Module):
 
     systems: one for each axis, with channels * trank kernels (twice as many if bidirectional, the
     second half acts backwards), in the order "(direction r c)". axes: the extents at rate 1; the
-    input is a row-major flattening of them, (B, L1 * ... * Ld, H).
+    input is a row-major flattening of them, (B, L1 * ... * Ld, H); a single axis may be shorter.
     Source: S4ND, arXiv:2210.06583, eqs. 6 to 9 and appendix B for the rank.
     """
 
@@ -47,6 +47,8 @@ class S4ND(nn.Module):
     def forward(self, x: Tensor, rate: float = 1.0) -> Tensor:
         """Map (B, L, H) to (B, L, channels * H); at `rate` every axis has round(extent / rate)."""
         extents = [round(extent / rate) for extent in self.axes]
+        if len(extents) == 1:
+            extents = [min(x.shape[1], *extents)]  # a sequence may be shorter, an image may not
         if x.shape[1] != math.prod(extents):
             raise ValueError(
                 f"want {' x '.join(map(str, extents))} = {math.prod(extents)} steps at rate "
@@ -57,7 +59,7 @@ class S4ND(nn.Module):
         for i, system in enumerate(self.systems):
             k: Tensor = system.kernel(extents[i], rate)  # type: ignore[operator]
             y = self._along(y, k, i + 2)
-        y = y.reshape(x.shape[0], self.trank, self.d_output, -1).mean(1)
+        y = y.reshape(x.shape[0], self.trank, self.d_output, x.shape[1]).mean(1)
         skip = u.unsqueeze(1) * self.D[..., None]
         return (y + skip.flatten(1, 2)).transpose(1, 2)
 

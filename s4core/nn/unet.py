@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s4core.nn import layout
-from s4core.nn.block import Block, State, make_norm
+from s4core.nn.block import Block, State
 from s4core.nn.feed_forward import feed_forward
 from s4core.nn.gates import MakeMixer, make_gated
+from s4core.nn.norm import Norm
 from s4core.nn.options import StackOptions
 from s4core.nn.pool import BlockPool
 
@@ -145,6 +146,7 @@ class Tier(nn.Module):
 
 class UNet(nn.Module):
     """Tiers with the strides `pools` around n_layers blocks each; no pools: one plain tier.
+    The last norm is a LayerNorm, whatever the blocks have, as published.
 
     A sequence is padded with zeros to a multiple of all strides, which a causal model cannot see.
     """
@@ -174,7 +176,7 @@ class UNet(nn.Module):
             unet=unet,
             make_mixer=make_mixer,
         )
-        self.norm = make_norm(options, options.d_model) if options.final_norm else None
+        self.norm = Norm("layer", options.d_model) if options.final_norm else None
         self.d_output = options.d_model
 
     def forward(

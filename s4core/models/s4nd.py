@@ -1,0 +1,42 @@
+"""S4ND: state space layers over the axes of images and videos.  Source: arXiv:2210.06583."""
+
+from __future__ import annotations
+
+from s4core.config import TaskShape, config
+from s4core.nn.model import SequenceModel, stack_model
+from s4core.nn.options import need_positive
+from s4core.nn.s4nd import S4ND
+from s4core.nn.systems import SystemOptions, make_system
+
+
+@config
+class Config(SystemOptions):
+    """trank: terms of the kernel's sum of outer products. bidirectional: every axis both ways."""
+
+    bidirectional: bool = True
+    trank: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        need_positive(self, "trank")
+        if self.block_pool != "none":
+            raise ValueError(f"s4nd keeps its axes: got block_pool={self.block_pool!r}.")
+
+
+def build(config: Config, shape: TaskShape) -> SequenceModel:
+    """Build S4ND over the axes of a task (one if it names none); ValueError says what cannot be."""
+    axes = shape.axes or (shape.length,)
+    if shape.ragged and len(axes) > 1:
+        raise ValueError("images of several axes have no lengths: s4nd cannot take a ragged task.")
+
+    def make_mixer(d_model: int, l_max: int) -> S4ND:
+        kernels = config.kernels * config.trank
+        return S4ND(
+            [make_system(config, d_model, l_max=extent, kernels=kernels) for extent in axes],
+            axes,
+            channels=config.channels,
+            trank=config.trank,
+            bidirectional=config.bidirectional,
+        )
+
+    return stack_model(config, shape, make_mixer)

@@ -74,8 +74,9 @@ def connect(address: str, *, insecure: bool = False) -> JobSubmissionClient:
         )
     from ray.job_submission import JobSubmissionClient
 
-    for module in ("dashboard_sdk", "job.sdk"):  # they report each upload and each closed stream
-        logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
+    # They report each upload and each closed stream, at a level that importing ray has set.
+    for module in ("", ".dashboard.modules.dashboard_sdk", ".dashboard.modules.job.sdk"):
+        logging.getLogger(f"ray{module}").setLevel(logging.ERROR)
     token = auth.read_token()
     headers = {"Authorization": f"Bearer {token}"} if token else None
     return JobSubmissionClient(address, headers=headers)

@@ -1,126 +1,53 @@
 """Sending a sweep, or one command, to a cluster as a Ray job.
 
 The job is the driver itself, on the head (which has no CPUs for trials and is not preempted), so
-that a laptop that closes changes nothing. Our packages travel with it (about 0.3 MB, once per
-content), so the nodes need the dependencies but not the same checkout. Secrets never travel: the
-job gets no token, and what it inherits on the cluster is the cluster's own.
+that a laptop that closes changes nothing. The nodes need the dependencies, but not our code: it
+travels along (cluster/parcel.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shlex
-import shutil
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cluster import auth, jobs
+from cluster import jobs
 from cluster.errors import UserError
+from cluster.parcel import Parcel
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-PACKAGES = ("s4core", "data_prep", "sweeps", "dashboards", "cluster")
-MAX_CODE_BYTES = 20 * 2**20
 _FIRST_WORDS_S = 20.0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Parcel:
-    """What a job needs on the cluster beside its command line.
-
-    home, mlflow: as the nodes see them; None leaves the cluster's own. files: put into the job's
-    working folder. modules: folders of further packages (a lab's models). pip: install our pinned
-    dependencies on nodes whose image lacks them.
-    """
-
-    home: str | None = None
-    mlflow: str | None = None
-    files: tuple[Path, ...] = ()
-    modules: tuple[Path, ...] = ()
-    pip: bool = False
-
-    def runtime_env(self, folder: Path) -> dict[str, Any]:
-        """Ray's description of it, with `folder` as the working folder to send."""
-        for file in self.files:
-            shutil.copy(file, folder / file.name)
-        environment: dict[str, Any] = {
-            "working_dir": str(folder),
-            "py_modules": [str(path) for path in [*code_folders(), *self.modules]],
-            "excludes": ["**/__pycache__", "**/*.pyc", "**/*.pyo"],
-            "env_vars": self.variables(),
-        }
-        if self.pip:
-            environment["pip"] = {"packages": pins(), "pip_check": False}
-        return environment
-
-    def variables(self) -> dict[str, str]:
-        """Environment variables of driver and workers; whoever has the token can read them."""
-        wanted = {"S4SWEEP_HOME": self.home, "MLFLOW_TRACKING_URI": self.mlflow}
-        if self.mlflow and auth.redact(self.mlflow) != self.mlflow:
-            raise UserError(
-                "a password in --mlflow would be readable in the job's description: set "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD on the nodes."
-            )
-        return {"RAY_USAGE_STATS_ENABLED": "0", **{k: v for k, v in wanted.items() if v}}
-
-
-def code_folders() -> list[Path]:
-    """The folders of our packages, as this process imports them."""
-    root = Path(__file__).parent.parent
-    folders = [root / name for name in PACKAGES]
-    size = sum(p.stat().st_size for f in folders for p in f.rglob("*") if p.suffix != ".pyc")
-    if size > MAX_CODE_BYTES:
-        raise UserError(
-            f"the packages under {root} hold {size / 2**20:.0f} MB: is data among them?"
-        )
-    return folders
-
-
-def pins() -> list[str]:
-    """Our dependencies in the versions that are installed here, as pip wants them."""
-    import re
-    from importlib import metadata
-
-    names = []
-    for line in metadata.requires("s4sweep") or []:
-        if ";" not in line:
-            names.append(re.split(r"[<>=!~\[ ]", line, maxsplit=1)[0])
-    extras = {"ray": "[default,tune]"}
-    return sorted(f"{n}{extras.get(n, '')}=={metadata.version(n)}" for n in names)
-
-
 def submit(
-    file: Path,
-    arguments: Sequence[str],
+    parcel: Parcel,
     *,
     address: str,
-    parcel: Parcel,
     insecure: bool = False,
     allow_imports: bool = False,
     name: str | None = None,
 ) -> tuple[JobSubmissionClient, str]:
-    """Send a sweep's driver to the cluster; returns the client and the job's id.
+    """Send the driver of `parcel.sweep` to the cluster; returns the client and the job's id.
 
-    arguments: further ones of `s4sweep run`. Raises SpecError for a wrong sweep and UserError for a
-    name that was submitted before.
+    Raises SpecError for a wrong sweep and UserError for a name that was submitted before.
     """
     import sweeps
 
-    spec = sweeps.load_spec(file, allow_imports=allow_imports)
-    name = name or spec.name
+    assert parcel.sweep is not None
+    name = name or sweeps.load_spec(parcel.sweep, allow_imports=allow_imports).name
     client = jobs.connect(address, insecure=insecure)
     _refuse_second(client, name, address)
-    words = ["run", file.name, "--address", "auto", "--name", name, *arguments]
+    words = ["run", parcel.sweep_name(), "--address", "auto", "--name", name]
     if allow_imports:
         words.append("--allow-imports")
-    parcel = dataclasses.replace(parcel, files=(*parcel.files, file))
     return client, _send(client, words, parcel, sweep=name, attempt=1)
 
 
@@ -181,7 +108,7 @@ def entrypoint(words: Sequence[str]) -> str:
 
 
 def relay(
-    address: str, words: Sequence[str], *, files: Sequence[Path] = (), insecure: bool = False
+    address: str, words: Sequence[str], *, parcel: Parcel | None = None, insecure: bool = False
 ) -> int:
     """Run one `s4sweep` command on the cluster's head, print what it prints, return its status.
 
@@ -189,7 +116,7 @@ def relay(
     """
     client = jobs.connect(jobs.find_address(address), insecure=insecure)
     with tempfile.TemporaryDirectory(prefix="s4sweep-relay-") as folder:
-        environment = Parcel(files=tuple(files)).runtime_env(Path(folder))
+        environment = (parcel or Parcel()).runtime_env(Path(folder))
         job = client.submit_job(
             entrypoint=entrypoint(words),
             submission_id=f"verb-{words[0]}-{uuid.uuid4().hex[:12]}",

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from cluster import jobs, submit
     from cluster.errors import UserError
+    from cluster.parcel import Parcel
 
     missing = [str(m) for m in args.module if not (m / "__init__.py").is_file()]
     if missing:
@@ -51,14 +52,16 @@ def main(args: argparse.Namespace) -> int:
 
         return preflight.main(args)
     address = jobs.find_address(args.address)
-    parcel = submit.Parcel(
-        home=args.cluster_home, mlflow=args.mlflow, modules=tuple(args.module), pip=args.pip
+    parcel = Parcel(
+        home=args.cluster_home,
+        mlflow=args.mlflow,
+        sweep=args.file,
+        modules=tuple(args.module),
+        pip=args.pip,
     )
     client, job = submit.submit(
-        args.file,
-        [],
+        parcel,
         address=address,
-        parcel=parcel,
         insecure=args.insecure,
         allow_imports=args.allow_imports,
         name=args.name,

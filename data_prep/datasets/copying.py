@@ -20,7 +20,7 @@ CARD = synthetic.card(
     "The copying task",
     citation="Arjovsky et al. 2016, arXiv:1511.06464",
     shapes="l_noise + 2 l_memorize tokens; the memorised ones at the last l_memorize steps",
-    cached_bytes=15_000_000,
+    cached_bytes=1_620_000,
     differs="variable scatters the tokens over the noise (selective copying); the classical task "
     "puts them first.",
 )

@@ -54,7 +54,7 @@ def merge(base: YamlTree, over: YamlTree) -> YamlTree:
     marks = dict(base.marks)
 
     def lay(low: Any, high: Any, path: Path_) -> Any:
-        if not _mergeable(low, high):
+        if path and not _mergeable(low, high):
             for known in [p for p in marks if p[: len(path)] == path]:
                 del marks[known]
             marks.update({p: m for p, m in over.marks.items() if p[: len(path)] == path})

@@ -14,7 +14,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from s4core.train.fit import choose_device
 from s4core.train.report import EpochReport
 
 from .files import write_json
+from .host import HostSampler
 from .lease import Lease
 from .types import TrialSpec
 
@@ -51,6 +52,10 @@ def run_trial(
         write_json(folder / "spec.json", spec.to_json())
         _log_attempt(folder, attempt, device)
     data = open_data(spec, home)
+    if rank == 0:
+        rows = {split: described.rows for split, described in data.splits.items()}
+        about = {"name": spec.data["name"], "fingerprint": data.fingerprint, "rows": rows}
+        write_json(folder / "data.json", about)
     log = MetricsLog(folder / "metrics.jsonl") if rank == 0 else None
     reports = s4core.fit(
         s4core.model_config(spec.model),
@@ -64,11 +69,12 @@ def run_trial(
         device=device,
         guard=lease.check if rank == 0 else None,
     )
-    for report in reports:
-        if log is not None and report.epoch > log.epochs:
-            lease.check()
-            log.append(report)
-        yield report
+    with HostSampler() as host:
+        for report in reports:
+            if log is not None and report.epoch > log.epochs:
+                lease.check()
+                log.append(report, host.take())
+            yield report
 
 
 def open_data(spec: TrialSpec, home: Path) -> data_prep.Dataset:
@@ -102,10 +108,11 @@ class MetricsLog:
                 self.epochs += 1
             file.truncate(whole)
 
-    def append(self, report: EpochReport) -> None:
-        """Add a line and see it to the disk."""
+    def append(self, report: EpochReport, host: Mapping[str, float] | None = None) -> None:
+        """Add a line and see it to the disk; `host` is what the epoch took of the machine."""
         assert report.epoch == self.epochs + 1, f"epoch {report.epoch} after {self.epochs}"
-        line = json.dumps({**report.to_json(), "time": time.time()}) + "\n"
+        about = {**report.to_json(), "metrics": {**report.metrics, **(host or {})}}
+        line = json.dumps({**about, "time": time.time()}) + "\n"
         with open(self._path, "ab") as file:
             file.write(line.encode())
             file.flush()

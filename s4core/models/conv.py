@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from s4core.config import TaskShape, config
+from s4core.nn.block import Mixer
+from s4core.nn.frequency import conv_layer
 from s4core.nn.long_conv import LongConv, LongConvLayer
 from s4core.nn.model import SequenceModel, stack_model
 from s4core.nn.options import ConvOptions
@@ -30,7 +32,7 @@ class Config(ConvOptions):
 def build(config: Config, shape: TaskShape) -> SequenceModel:
     """Build a stack of free convolutions for a task; ValueError says what cannot be."""
 
-    def make_mixer(d_model: int, l_max: int) -> LongConvLayer:
+    def make_mixer(d_model: int, l_max: int) -> Mixer:
         system = LongConv(
             d_model,
             l_max=l_max,
@@ -39,6 +41,8 @@ def build(config: Config, shape: TaskShape) -> SequenceModel:
             squash=config.kernel_squash,
             p=config.kernel_dropout,
         )
+        if config.sobolev != 0.0:
+            return conv_layer(system, config)
         return LongConvLayer(system, bidirectional=config.bidirectional)
 
     return stack_model(config, shape, make_mixer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from s4core.config import TaskShape, config
 from s4core.nn.ema import EmaSystem
+from s4core.nn.frequency import conv_layer
 from s4core.nn.model import SequenceModel, stack_model
 from s4core.nn.options import ConvOptions, need_positive
 from s4core.nn.ssm_layer import SSMLayer
@@ -25,6 +26,6 @@ def build(config: Config, shape: TaskShape) -> SequenceModel:
 
     def make_mixer(d_model: int, l_max: int) -> SSMLayer:
         system = EmaSystem(d_model, d_state=config.d_state, channels=config.kernels)
-        return SSMLayer(system, bidirectional=config.bidirectional)
+        return conv_layer(system, config)
 
     return stack_model(config, shape, make_mixer)

@@ -19,6 +19,8 @@ class Config(SystemOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         need_positive(self, "trank")
+        if self.sobolev != 0.0:
+            raise ValueError(f"s4nd has no filter along its axes: got sobolev={self.sobolev}.")
         if self.block_pool != "none":
             raise ValueError(f"s4nd keeps its axes: got block_pool={self.block_pool!r}.")
 

@@ -115,10 +115,13 @@ class ConvOptions(StackOptions):
     """A stack of layers with one or more kernels a feature.
 
     channels: kernels for each feature. bidirectional: a second kernel that looks ahead (no step).
+    sobolev: exponent of the filter (1 + frequency)^sobolev on the kernels, see nn/frequency.py; a
+        filtered kernel looks ahead too, so only 0 can step.
     """
 
     channels: int = 1
     bidirectional: bool = False
+    sobolev: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from s4core.config import config
+from s4core.nn.frequency import conv_layer
 from s4core.nn.options import ConvOptions
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
@@ -38,4 +39,4 @@ def make_system(
 def make_layer(options: SystemOptions, d_model: int, l_max: int) -> SSMLayer:
     """Make the layer around such a system."""
     system = make_system(options, d_model, l_max=l_max, kernels=options.kernels)
-    return SSMLayer(system, bidirectional=options.bidirectional)
+    return conv_layer(system, options)

@@ -197,6 +197,11 @@ def grid_values(name: str, distribution: BaseDistribution, points: int | None) -
     return [min(max(v, low), high) for v in values]
 
 
+def is_number(distribution: BaseDistribution) -> bool:
+    """Whether a parameter is a number rather than a choice."""
+    return not isinstance(distribution, CategoricalDistribution)
+
+
 def random_suggest(rng: random.Random) -> Suggest:
     """Draw each value from its distribution."""
 
@@ -262,4 +267,13 @@ def _set(config: Any, path: Path_, value: Any) -> None:
     config[path[-1]] = value
 
 
-__all__ = ["Misfit", "Point", "Space", "Suggest", "ends", "grid_values", "random_suggest"]
+__all__ = [
+    "Misfit",
+    "Point",
+    "Space",
+    "Suggest",
+    "ends",
+    "grid_values",
+    "is_number",
+    "random_suggest",
+]

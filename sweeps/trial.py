@@ -111,8 +111,8 @@ class MetricsLog:
     def append(self, report: EpochReport, host: Mapping[str, float] | None = None) -> None:
         """Add a line and see it to the disk; `host` is what the epoch took of the machine."""
         assert report.epoch == self.epochs + 1, f"epoch {report.epoch} after {self.epochs}"
-        about = {**report.to_json(), "metrics": {**report.metrics, **(host or {})}}
-        line = json.dumps({**about, "time": time.time()}) + "\n"
+        about = {"host": dict(host or {}), "time": time.time()}
+        line = json.dumps({**report.to_json(), **about}) + "\n"
         with open(self._path, "ab") as file:
             file.write(line.encode())
             file.flush()

@@ -41,6 +41,7 @@ def build(options: Options, space: Space, seed: int) -> BaseSampler:
         n_startup_trials=options.startup,
         n_ei_candidates=options.candidates,
         group=options.group,
+        multivariate=True if options.group else None,
         constant_liar=options.constant_liar,
         seed=seed,
     )

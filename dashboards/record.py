@@ -11,32 +11,32 @@ import dataclasses
 import json
 import logging
 import os
-import socket
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from dashboards.errors import RecordError
 from s4core.train.report import EpochReport
 from sweeps.files import read_json
+from sweeps.lease import is_alive, read_lock
 from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec
 
 __all__ = ["Line", "SweepRecord", "TrialRecord", "flatten", "read_json", "whole_lines"]
 
 _logger = logging.getLogger(__name__)
 
-STALE_S = 90.0  # a driver on another host whose heartbeat is older than this is gone
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of `metrics.jsonl`: a report, and when (unix seconds) it was written."""
+    """One line of `metrics.jsonl`.
+
+    time: when (unix seconds) it was written. host: what the epoch took of its machine, by the name
+    of the metric.
+    """
 
     report: EpochReport
     time: float
+    host: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +69,11 @@ class TrialRecord:
         """Figures on the test split by metric name; empty while nobody has tested the trial."""
         return {k: float(v) for k, v in (read_json(self.folder / "test.json") or {}).items()}
 
+    def data(self) -> dict[str, Any] | None:
+        """The data set that was opened: name, fingerprint, rows by split; None before."""
+        data: dict[str, Any] | None = read_json(self.folder / "data.json")
+        return data
+
     def attempts(self) -> list[dict[str, Any]]:
         """Each start of the trial: time, host, device, git commit."""
         return [json.loads(text) for text, _ in whole_lines(self.folder / "attempts.jsonl", 0)]
@@ -78,7 +83,11 @@ class TrialRecord:
         for text, after in whole_lines(self.metrics, offset):
             try:
                 data = json.loads(text)
-                line = Line(report=EpochReport.from_json(data), time=float(data["time"]))
+                line = Line(
+                    report=EpochReport.from_json(data),
+                    time=float(data["time"]),
+                    host=data.get("host", {}),
+                )
             except (ValueError, KeyError, TypeError) as error:
                 # A writer that was killed in mid-line and did not cut the torn end off.
                 _logger.warning(
@@ -153,14 +162,9 @@ class SweepRecord:
         )
 
     def is_driven(self) -> bool:
-        """Whether a driver is at work on the sweep: its lock is there and somebody holds it."""
-        lock = read_json(self.folder / "lock.json")
-        if lock is None:
-            return False
-        if lock.get("host") == socket.gethostname():
-            return bool(psutil.pid_exists(int(lock["pid"])))
-        beat = float(lock.get("heartbeat") or lock.get("started") or 0.0)
-        return time.time() - beat < STALE_S
+        """Whether a driver is at work on the sweep."""
+        lock = read_lock(self.folder)
+        return lock is not None and is_alive(lock)
 
 
 def whole_lines(path: Path, offset: int) -> Iterator[tuple[str, int]]:

@@ -36,14 +36,15 @@ def params(spec: TrialSpec) -> dict[str, str]:
 def chosen(spec: TrialSpec) -> dict[str, Any]:
     """What the search chose, by the name under which `params` has it.
 
-    The study calls a field of one alternative `model.s4d.init`; resolved, it is `model.init`.
+    The study calls the choice of a block `model`, which resolved is `model.name`, and a field of
+    one alternative `model.s4d.init`, which is `model.init`.
     """
     resolved = flatten({"data": spec.data, "model": spec.model, "train": spec.train})
     named: dict[str, Any] = {}
     for path, value in spec.params.items():
         block, _, rest = path.partition(".")
-        short = f"{block}.{rest.partition('.')[2]}"
-        name = path if path in resolved or short not in resolved else short
+        names = [path, f"{path}.name", f"{block}.{rest.partition('.')[2]}"]
+        name = next((name for name in names if name in resolved), path)
         named[name] = resolved.get(name, value)
     return named
 
@@ -82,7 +83,8 @@ def points(line: Line, objective: Objective) -> list[Point]:
     value so far goes to `best/<metric>`, at the epochs at which it improves.
     """
     report, at = line.report, int(line.time * 1000)
-    values = {k: float(v) for k, v in report.metrics.items() if not math.isinf(v)}
+    measured = {**report.metrics, **line.host}
+    values = {k: float(v) for k, v in measured.items() if not math.isinf(v)}
     if report.best and objective.metric in values:
         values[f"best/{objective.metric}"] = values[objective.metric]
     return [(name, value, at, report.epoch) for name, value in values.items()]

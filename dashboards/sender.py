@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -77,17 +78,24 @@ class Sender:
             if not is_refusal(error):
                 raise
             # Sending it again would be refused again, and must not hold up the other trials.
-            what = f"trial {trial.number}: {error}".splitlines()[0][:500]
-            if what not in self.shipped.refused:
-                self.shipped.refused.append(what)
-                _logger.error("refused: %s", what)
+            self.refuse(f"trial {trial.number}: {error}")
+
+    def refuse(self, what: str) -> None:
+        """Note, once, that something will not be shipped and why."""
+        line = what.splitlines()[0][:500]
+        if line not in self.shipped.refused:
+            self.shipped.refused.append(line)
+            _logger.error("not shipped: %s", line)
 
     def _trial(self, trial: TrialRecord, over: bool) -> None:
         stamp = _stamp(trial, over)  # before the metrics are read, so that it is not ahead of them
         known = self.shipped.trials.get(trial.number) or self._start(trial)
         if known is None:
             return
-        if _size(trial.metrics) > known.offset:
+        size = _size(trial.metrics)
+        if size < known.offset:  # a restart has cut off what was damaged
+            known.offset = 0
+        if size > known.offset:
             self._metrics(trial, known)
         if stamp != known.stamp:
             self._state(trial, known, over)
@@ -100,7 +108,10 @@ class Sender:
         run_id = self.orphans.get(trial.number) or self._create_run(trial)
         self.orphans[trial.number] = run_id
         if spec is not None:
-            self.log(run_id, params=runs.params(spec))
+            # What a run has stays as it is: the epochs of a trial that is continued do change.
+            there = self.client.get_run(run_id).data.params
+            new = {k: v for k, v in runs.params(spec).items() if k not in there}
+            self.log(run_id, params=new)
             self.client.log_artifact(run_id, str(trial.folder / "spec.json"))
         known = self.shipped.trials[trial.number] = TrialShipped(run_id=run_id)
         return known
@@ -142,12 +153,30 @@ class Sender:
             points=[(name, value, at, step) for name, value in trial.test().items()],
             tags=runs.trial_tags(trial, spec, result, state),
         )
+        self._inputs(trial, known.run_id)
         if result is not None:
             self.client.set_terminated(known.run_id, runs.STATUS[result.state], at)
         elif over:
             self.client.set_terminated(known.run_id, "KILLED")
         else:
             self.client.update_run(known.run_id, status="RUNNING")
+
+    def _inputs(self, trial: TrialRecord, run_id: str) -> None:
+        """The data set as an input of the run, with its fingerprint; twice is once."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        data, spec = trial.data(), trial.spec()
+        if data is None or spec is None:
+            return
+        dataset = Dataset(
+            name=data["name"],
+            digest=data["fingerprint"],
+            source_type="s4sweep",
+            source=json.dumps(dict(spec.data)),
+            profile=json.dumps({"rows": data["rows"]}),
+        )
+        tags = [InputTag("mlflow.data.context", ", ".join(data["rows"]))]
+        self.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
 
 
 def _size(path: Path) -> int:
@@ -156,6 +185,6 @@ def _size(path: Path) -> int:
 
 def _stamp(trial: TrialRecord, over: bool) -> str:
     """Changes whenever something of a trial that is not a metric changes."""
-    names = ("result.json", "test.json", "attempts.jsonl")
+    names = ("result.json", "test.json", "attempts.jsonl", "data.json")
     times = [p.stat().st_mtime_ns if p.exists() else 0 for p in (trial.folder / n for n in names)]
     return str([*times, over and not times[0]])

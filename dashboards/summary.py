@@ -30,6 +30,7 @@ def send(sender: Sender, *, over: bool) -> None:
     views.send(sender, result.objective)
     if over:
         _send_best(sender, result)
+        _send_report(sender, run_id)
         sender.client.set_terminated(run_id, "FINISHED")
     else:
         sender.client.update_run(run_id, status="RUNNING")
@@ -79,6 +80,17 @@ def _tags(result: SweepResult, over: bool) -> dict[str, str]:
     if best is not None:
         tags |= {"best_trial": runs.run_name(best.number), "best_value": str(best.value)}
     return tags
+
+
+def _send_report(sender: Sender, run_id: str) -> None:
+    from dashboards.report import write_report  # plotly and optuna, 1 s
+
+    try:
+        path = write_report(sender.record.home, sender.record.name)
+    except Exception as error:  # a report that cannot be made must not keep the rest from MLflow
+        sender.refuse(f"report: {type(error).__name__}: {error}")
+    else:
+        sender.client.log_artifact(run_id, str(path))
 
 
 def _send_best(sender: Sender, result: SweepResult) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dashboards.record import SweepRecord
-from dashboards.report import search, training
+from dashboards.report import model, search, training
 from dashboards.report.evidence import Evidence, gather
 from dashboards.report.page import render
 from dashboards.report.shapes import Figure
@@ -25,7 +25,14 @@ def write_report(home: Path, name: str, path: Path | None = None) -> Path:
     record = SweepRecord.of(home, name)
     evidence = gather(record)
     target = path or record.folder / FILE
-    write_text(target, render(evidence, _figures(evidence), {}))
+    figures, notes = _figures(evidence), {}
+    if evidence.best is not None:
+        try:
+            folder = record.trial(evidence.best.number).folder
+            figures += model.best_model(evidence, home, folder)
+        except model.NotDrawn as why:
+            notes[model.SECTION] = f"Not drawn: {why}."
+    write_text(target, render(evidence, figures, notes))
     return target
 
 

@@ -3,7 +3,8 @@
 (() => {
   const report = JSON.parse(document.getElementById("data").textContent);
   const root = document.documentElement;
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
+    displayModeBar: window.innerWidth < 760 ? false : "hover" };
   const off = { family: new Set(), state: new Set() };
   const perPoint = ["x", "y", "text", "customdata", "base", "hovertext"];
   let words = [];

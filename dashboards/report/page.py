@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -27,7 +28,7 @@ def render(evidence: Evidence, figures: Sequence[Figure], notes: Mapping[str, st
 
     notes: what to say in a section whose figures could not be made, by its heading.
     """
-    drawn = list(enumerate(figures))
+    drawn = list(enumerate(_paired(figures)))
     parts = [_leaderboard(evidence)]
     for section in dict.fromkeys([*(f.section for f in figures), *notes]):
         cards = [_card(i, figure) for i, figure in drawn if figure.section == section]
@@ -54,6 +55,19 @@ def render(evidence: Evidence, figures: Sequence[Figure], notes: Mapping[str, st
         name, rest = piece.split("}}", 1)
         page += [fields[name], rest]
     return "".join(page)
+
+
+def _paired(figures: Sequence[Figure]) -> list[Figure]:
+    """Give the whole width to a narrow figure that has no other one beside it."""
+    paired: list[Figure] = []
+    column = 0
+    for i, figure in enumerate(figures):
+        follower = figures[i + 1] if i + 1 < len(figures) else None
+        has_next = follower and not follower.wide and follower.section == figure.section
+        alone = not figure.wide and column == 0 and not has_next
+        paired.append(dataclasses.replace(figure, wide=figure.wide or alone))
+        column = 0 if paired[-1].wide else 1 - column
+    return paired
 
 
 def script_json(data: Any) -> str:

@@ -54,7 +54,7 @@ def importance(rated: Sequence[Importance]) -> list[Figure]:
         "orientation": "h",
         "y": [item.name for item in shown],
         "x": [item.share for item in shown],
-        "error_x": {"type": "data", "array": [item.spread for item in shown]},
+        "error_x": {"type": "data", "array": [item.spread for item in shown], "color": "#9498a0"},
         "text": [f"{item.trials} trials" for item in shown],
         "hovertemplate": "%{y}: %{x:.2f} of the variance, among %{text}<extra></extra>",
         "textposition": "none",

@@ -61,6 +61,7 @@ def points(evidence: Evidence, trials: Sequence[Trial], x: Sequence[Any], y: Seq
             for t, a, b in zip(trials, x, y, strict=True)
             if t.family == family and a is not None and b is not None
         ]
+        rows.sort(key=lambda row: MARKS[row[0].result.state])  # the legend has the first one's mark
         if rows:
             traces.append(
                 {
@@ -107,7 +108,9 @@ def axis(evidence: Evidence, name: str, items: Sequence[Any]) -> dict[str, Any]:
     if not all(is_number(item) for item in there):
         return {"title": {"text": name}, "type": "category"}
     kind = "log" if name in evidence.logs and all(item > 0 for item in there) else "linear"
-    return {"title": {"text": name}, "type": kind}
+    whole = sorted(set(there)) if all(isinstance(item, int) for item in there) else []
+    ticks = {"tickvals": whole} if 0 < len(whole) <= 8 else {}
+    return {"title": {"text": name}, "type": kind, **ticks}
 
 
 def label(item: Any) -> Any:

@@ -9,6 +9,8 @@ import random
 import socket
 from pathlib import Path
 
+import psutil
+
 from sweeps.types import Objective, TrialResult, TrialSpec, TrialState
 
 START = 1_790_000_000.0  # some moment in unix seconds, so that times are the same on every run
@@ -46,6 +48,9 @@ def start_trial(folder: Path, number: int) -> Path:
         params={f"model.{name}.init": "lin", "train.lr": lr},
     )
     (trial / "spec.json").write_text(json.dumps(spec.to_json()))
+    rows = {"train": 4000, "val": 500, "test": 500}
+    data = {"name": "smnist", "fingerprint": "89abcdef01234567", "rows": rows}
+    (trial / "data.json").write_text(json.dumps(data))
     _attempt(trial, number)
     return trial
 
@@ -68,6 +73,7 @@ def add_epoch(folder: Path, number: int, epoch: int, **more: float) -> None:
     metrics = {"val/accuracy": accuracy, "train/loss": math.exp(-epoch), "epoch_s": 9.0, **more}
     line = {"epoch": epoch, "metrics": metrics, "best": True, "stopped_by": None}
     line["time"] = START + 100 * number + 10 * epoch
+    line["host"] = {"system/cpu_utilization_percentage": 90.0}
     with (folder / "trials" / f"{number:04d}" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
 
@@ -100,7 +106,8 @@ def end_trial(
 
 def drive(folder: Path) -> None:
     """Let this process be the sweep's driver."""
-    lock = {"host": socket.gethostname(), "pid": os.getpid(), "started": 0, "heartbeat": 0}
+    born = psutil.Process().create_time()
+    lock = {"host": socket.gethostname(), "pid": os.getpid(), "born": born, "heartbeat": 0}
     (folder / "lock.json").write_text(json.dumps(lock))
 
 
@@ -129,7 +136,7 @@ def _searched_trial(
     inits = {"s4d": ["lin", "inv", "legs"], "s4": ["legs", "fout"]}
     lr = 10 ** rng.uniform(-3.3, -1.3)
     chosen: dict[str, object] = {
-        "model.name": family,
+        "model": family,
         f"model.{family}.init": rng.choice(inits[family]),
         "model.n_layers": rng.choice([2, 3, 4]),
         "model.dropout": rng.uniform(0.0, 0.2),
@@ -138,6 +145,7 @@ def _searched_trial(
     if family == "s4":
         chosen["model.s4.d_state"] = rng.choice([16, 32, 64])
     model = {k.split(".")[-1]: v for k, v in chosen.items() if k.startswith("model.")}
+    model["name"] = family
     spec = TrialSpec(
         sweep=folder.name,
         number=number,

@@ -46,7 +46,10 @@ def test_an_epoch_that_is_there_twice_counts_once(tmp_path: Path) -> None:
     ("lock", "driven"),
     [
         (None, False),
-        ({"host": socket.gethostname(), "pid": 2**22 + 1}, False),  # above the kernel's pid_max
+        (
+            {"host": socket.gethostname(), "pid": 2**22 + 1, "born": 0.0},
+            False,
+        ),  # above the kernel's pid_max
         ({"host": "elsewhere", "pid": 1, "heartbeat": 0.0}, False),
         ({"host": "elsewhere", "pid": 1, "heartbeat": 4e9}, True),
     ],

@@ -60,6 +60,9 @@ def test_a_sweep_becomes_an_experiment_with_a_flat_run_per_trial(home: Path) -> 
     client = open_client(home)
     best = client.download_artifacts(run.info.run_id, "checkpoint/best.pt", str(folder))
     assert Path(best).read_bytes() == b"weights"
+    assert run.data.metrics["system/cpu_utilization_percentage"] == 90.0
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("smnist", "89abcdef01234567")
     assert [a.path for a in client.list_artifacts(found["0001"].info.run_id)] == ["spec.json"]
 
 
@@ -75,7 +78,7 @@ def test_the_summary_has_the_best_so_far_the_counts_and_the_leaderboard(home: Pa
     assert summary.data.tags["best_trial"] == "0001"
     client = open_client(home)
     paths = {a.path for a in client.list_artifacts(summary.info.run_id)}
-    assert {"sweep.yaml", "leaderboard.json"} <= paths
+    assert paths == {"sweep.yaml", "leaderboard.json", "report.html"}
 
 
 def test_sending_again_changes_nothing(home: Path) -> None:

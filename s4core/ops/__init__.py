@@ -10,6 +10,8 @@ from .dplr import dplr_kernel
 from .fftconv import fft_conv
 from .hippo import hippo, nplr
 from .krylov import dense_kernel
+from .liquid import liquid_scan
+from .mimo import mimo_scan
 from .spectra import spectrum
 from .vandermonde import diagonal_kernel
 
@@ -20,6 +22,8 @@ __all__ = [
     "dplr_kernel",
     "fft_conv",
     "hippo",
+    "liquid_scan",
+    "mimo_scan",
     "nplr",
     "spectrum",
     "truncated_dplr_kernel",

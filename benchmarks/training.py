@@ -1,0 +1,164 @@
+"""A whole training step (forward, backward, AdamW): our model against its naive twin.
+
+The twin has the same parameters and does the arithmetic of the published code: kernels from an
+N x L table of complex numbers, one FFT over the whole batch, (B, H, L) with transposes around the
+norm. Both are measured in one process, interleaved, in CPU time of one thread; memory in a process
+of its own each.
+
+    OMP_NUM_THREADS=1 python benchmarks/training.py            # the shapes that take seconds
+    OMP_NUM_THREADS=1 python benchmarks/training.py --all      # needs 16 GB and some minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from s4core import TrainConfig, build
+from s4core.ops.cauchy import truncated_dplr_kernel_ref
+from s4core.ops.fftconv import fft_conv_ref
+from s4core.ops.vandermonde import diagonal_kernel_ref
+from s4core.train.measure import peak_memory_mb, reset_peak_memory
+from s4core.train.optim import build_optimizer
+
+# (batch, d_model, d_state, length, layers)
+SMALL = [(16, 128, 64, 1024, 4)]
+LARGE = [(8, 256, 64, 4096, 2), (4, 128, 64, 16000, 2)]
+CPU = torch.device("cpu")
+
+Step = Callable[[], None]
+
+
+def make(name: str, shape: tuple[int, ...], dropout: float = 0.1) -> nn.Module:
+    """The model of the published example: post-norm, gelu, GLU, layer norm, mean over time."""
+    _, d_model, d_state, length, n_layers = shape
+    init = {"s4d": "lin", "s4": "legs"}[name]
+    block = {
+        "name": name,
+        "d_model": d_model,
+        "d_state": d_state,
+        "n_layers": n_layers,
+        "init": init,
+        "dropout": dropout,
+        "prenorm": False,
+    }
+    torch.manual_seed(0)
+    return build(block, {"d_input": 1, "d_output": 10, "length": length})
+
+
+def naive_forward(model: Any, x: Tensor) -> Tensor:
+    """What `model(x)` computes, as the published code computes it."""
+    u = model.encoder.linear(x).transpose(1, 2)
+    for block in model.backbone.blocks:
+        layer = block.mixer
+        y = fft_conv_ref(u, naive_kernel(layer.ssm, u.shape[-1])) + u * layer.D.T
+        y = tied_dropout(F.gelu(y), block)
+        y = F.glu(F.conv1d(y, block.output.linear.weight[..., None], block.output.linear.bias), 1)
+        z = (u + tied_dropout(y, block)).transpose(1, 2)
+        norm = block.postnorm
+        u = F.layer_norm(z, z.shape[-1:], norm.weight, norm.bias, norm.eps).transpose(1, 2)
+    return model.decoder.readout.linear(u.mean(-1))
+
+
+def naive_kernel(ssm: Any, length: int) -> Tensor:
+    if hasattr(ssm, "P"):
+        A, P, B = ssm.system()
+        C = torch.view_as_complex(ssm.C)
+        return truncated_dplr_kernel_ref(A, P, B, C, ssm.steps(1.0), length)
+    A, B, C, dt = ssm.system()
+    return diagonal_kernel_ref(A, B, C, dt, length)
+
+
+def tied_dropout(y: Tensor, block: Any) -> Tensor:
+    if not block.training or block.p_branch == 0:
+        return y
+    keep = torch.rand(*y.shape[:2], 1) >= block.p_branch
+    return y * (keep / (1 - block.p_branch))
+
+
+def make_step(name: str, shape: tuple[int, ...], *, naive: bool) -> Step:
+    model = make(name, shape)
+    optimizer = build_optimizer(model, TrainConfig())
+    x, y = torch.randn(shape[0], shape[3], 1), torch.randint(0, 10, (shape[0],))
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        output = naive_forward(model, x) if naive else model(x)
+        F.cross_entropy(output, y).backward()
+        optimizer.step()
+
+    return step
+
+
+def check(name: str) -> None:
+    """The twins must agree before their times mean anything."""
+    shape = (2, 16, 16, 101, 2)
+    model = make(name, shape, dropout=0.0)
+    x = torch.randn(2, 101, 1)
+    torch.testing.assert_close(model(x), naive_forward(model, x), rtol=2e-3, atol=2e-4)
+
+
+def milliseconds(steps: list[Step], rounds: int) -> list[float]:
+    """The median CPU time of each, interleaved."""
+    times: list[list[float]] = [[] for _ in steps]
+    for _ in range(rounds + 1):
+        for step, seen in zip(steps, times, strict=True):
+            start = time.process_time()
+            step()
+            seen.append(1e3 * (time.process_time() - start))
+    return [statistics.median(seen[1:]) for seen in times]
+
+
+def peak_mb(name: str, shape: tuple[int, ...], *, naive: bool) -> float:
+    """Memory that two steps need beyond the built model, measured in a process of its own."""
+    call = f"import training; training.print_peak({name!r}, {shape!r}, {naive!r})"
+    folder = __file__.rpartition("/")[0]
+    run = [sys.executable, "-c", f"import sys; sys.path.insert(0, {folder!r}); {call}"]
+    return float(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+
+
+def print_peak(name: str, shape: tuple[int, ...], naive: bool) -> None:
+    # The first step of a small model imports what any first step imports.
+    make_step(name, (1, 8, 8, 16, 1), naive=naive)()
+    step = make_step(name, shape, naive=naive)
+    reset_peak_memory(CPU)
+    before = peak_memory_mb(CPU)
+    step()
+    step()
+    print(peak_memory_mb(CPU) - before)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--all", action="store_true", help="the large shapes too")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print("model (B, H, N, L) x layers           naive ms   ours ms   ratio   naive MB   ours MB")
+    for name in ("s4d", "s4"):
+        check(name)
+        for shape in SMALL + (LARGE if args.all else []):
+            rounds = args.rounds if shape in SMALL else 1
+            steps = [make_step(name, shape, naive=naive) for naive in (True, False)]
+            naive, ours = milliseconds(steps, rounds)
+            memory = [peak_mb(name, shape, naive=n) for n in (True, False)]
+            *size, layers = shape
+            what = f"{name:4} {tuple(size)!s:22} x {layers}"
+            print(
+                f"{what:35} {naive:10.0f} {ours:9.0f} {naive / ours:7.1f} "
+                f"{memory[0]:10.0f} {memory[1]:9.0f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

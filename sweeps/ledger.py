@@ -12,6 +12,7 @@ from optuna.trial import TrialState as OptunaState
 
 from . import record
 from .errors import StudyError
+from .space import Point
 from .spec import SweepSpec
 from .storage import open_storage, quiet_optuna
 from .types import SweepResult, TrialResult
@@ -74,6 +75,17 @@ class Ledger:
                 state=OptunaState.WAITING,
                 user_attrs=attrs,
                 system_attrs={"fixed_params": params} if params else {},
+            )
+        )
+
+    def enqueue_point(self, sampled: dict[str, Any], point: Point, attrs: dict[str, Any]) -> None:
+        """Write a trial that waits, of which every parameter is known."""
+        self.add(
+            optuna.trial.create_trial(
+                state=OptunaState.WAITING,
+                params=sampled,
+                distributions=dict(point.distributions),
+                user_attrs=attrs,
             )
         )
 

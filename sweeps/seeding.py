@@ -2,23 +2,134 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 
 from s4core.config import nearest
 
 from . import record
+from .blocks import BLOCKS, BlockError, complete
 from .errors import StudyError
+from .files import read_json
+from .home import sweep_folder, sweep_names
 from .ledger import Ledger
 from .nodes import Normal, Scalar
-from .space import Space
+from .presets import find_preset
+from .space import Misfit, Point, Space
+from .spec import SweepSpec
+from .types import TrialResult, TrialState
 
 
 def seed(ledger: Ledger, home: Path) -> None:
-    """Write what the spec asks for before the first trial: `from` and `baselines`."""
+    """Write what the spec asks for before the first trial: `from`, then `baselines`.
+
+    Raises StudyError for a sweep that does not exist, or of whose trials none fits.
+    """
+    for name in ledger.spec.warm_start:
+        learn(ledger, open_other(name, home))
+    for name in ledger.spec.baselines:
+        preset = find_preset(name)
+        config = {block: preset.get(block, {}) for block in BLOCKS}
+        # A baseline says how the published model does on the data of this sweep.
+        add_configuration(ledger, {**config, "data": _fixed_data(ledger.spec, config)}, label=name)
+
+
+def open_other(name: str, home: Path) -> Ledger:
+    """Open the study of another sweep, to read."""
+    folder = sweep_folder(name, home)
+    data = read_json(folder / "spec.json")
+    if data is None:
+        raise StudyError(f"from: no sweep {name!r}: {nearest(name, sweep_names(home))}")
+    return Ledger(SweepSpec.from_json(data), folder)
+
+
+def learn(ledger: Ledger, other: Ledger) -> int:
+    """Add the finished trials of another sweep as knowledge of the sampler; gives how many.
+
+    Only those whose parameters lie in this space, and whose objectives are the same.
+    """
+    if [vars(o) for o in other.spec.objectives] != [vars(o) for o in ledger.spec.objectives]:
+        raise StudyError(f"from: sweep {other.spec.name!r} has another objective.")
+    count = 0
+    for trial in other.trials():
+        imported = _as_knowledge(ledger.spec, other.spec.name, trial)
+        if imported is not None:
+            ledger.add(imported)
+            count += 1
+    if not count:
+        raise StudyError(f"from: no finished trial of {other.spec.name!r} lies in this space.")
+    return count
+
+
+def _as_knowledge(spec: SweepSpec, name: str, trial: FrozenTrial) -> FrozenTrial | None:
+    attrs = trial.user_attrs
+    if record.RESULT not in attrs or record.REPLICATE_OF in attrs or record.IMPORTED in attrs:
+        return None
+    result = TrialResult.from_json(attrs[record.RESULT])
+    if result.state not in (TrialState.COMPLETED, TrialState.STOPPED) or not result.values:
+        return None
+    try:
+        sampled = spec.space.fit(attrs[record.CONFIG])
+        point = spec.space.at(sampled)
+    except (Misfit, KeyError):
+        return None
+    return optuna.trial.create_trial(
+        state=OptunaState.COMPLETE,
+        values=list(result.values),
+        params=dict(sampled),
+        distributions=dict(point.distributions),
+        user_attrs={record.IMPORTED: f"{name}/{trial.number}"},
+    )
+
+
+def add_configuration(ledger: Ledger, config: Mapping[str, Any], *, label: str) -> None:
+    """Write a trial that waits, with every value given.
+
+    If it is a point of the space, the sampler learns from it; else it runs beside the search.
+    Raises StudyError for blocks that cannot be.
+    """
+    try:
+        whole = complete(config)
+    except BlockError as error:
+        path = ".".join(map(str, error.path))
+        raise StudyError(f"{label}: {path}: {error.message}") from error
+    sampled, point = _inside(ledger.spec, config, whole)
+    if point is not None:
+        attrs = record.attributes(point, ledger.spec.seed, label)
+        ledger.enqueue_point(sampled, point, attrs)
+        return
+    plain: dict[str, Any] = json.loads(json.dumps(config))
+    outside = Point(plain, {}, {}, {}, {})
+    attrs = {**record.attributes(outside, ledger.spec.seed, label), record.OUTSIDE: True}
+    ledger.enqueue({}, attrs)
+
+
+def _inside(
+    spec: SweepSpec, config: Mapping[str, Any], whole: Mapping[str, Any]
+) -> tuple[dict[str, Scalar], Point | None]:
+    """Find the point of the space that trains as `config` would, if there is one."""
+    for candidate in (config, whole):
+        try:
+            sampled = spec.space.fit(candidate)
+            point = spec.space.at(sampled)
+        except (Misfit, KeyError):
+            continue
+        if record.fingerprint(complete(point.config)) == record.fingerprint(whole):
+            return sampled, point
+    return {}, None
+
+
+def _fixed_data(spec: SweepSpec, config: Mapping[str, Any]) -> Any:
+    """The data block of the sweep where it is fixed, else that of the preset."""
+    return config["data"] if spec.data_has_ranges else spec.data
 
 
 def enqueue(ledger: Ledger, values: Mapping[str, Any], *, label: str) -> None:
@@ -26,8 +137,7 @@ def enqueue(ledger: Ledger, values: Mapping[str, Any], *, label: str) -> None:
 
     Raises StudyError for a name that is no parameter of the space or a value outside its range.
     """
-    fixed = fix(ledger.spec.space, values)
-    ledger.enqueue(fixed, {record.LABEL: label})
+    ledger.enqueue(fix(ledger.spec.space, values), {record.LABEL: label})
 
 
 def fix(space: Space, values: Mapping[str, Any]) -> dict[str, Scalar]:
@@ -43,7 +153,7 @@ def fix(space: Space, values: Mapping[str, Any]) -> dict[str, Scalar]:
             fixed[normals[name].sampled_as] = normals[name].quantile(float(value))
             continue
         if name not in distributions:
-            raise StudyError(f"no parameter {name!r}: {nearest(name, distributions)}")
+            raise StudyError(_no_parameter(name, sorted({*distributions, *normals})))
         distribution = distributions[name]
         try:
             is_inside = distribution._contains(distribution.to_internal_repr(value))
@@ -53,3 +163,10 @@ def fix(space: Space, values: Mapping[str, Any]) -> dict[str, Scalar]:
             raise StudyError(f"{name}: {value!r} is outside of {distribution}.")
         fixed[name] = value
     return fixed
+
+
+def _no_parameter(name: str, known: list[str]) -> str:
+    near = [k for k in known if k.endswith(f".{name.split('.')[-1]}")]
+    if near and not difflib.get_close_matches(name, known, n=1, cutoff=0.6):
+        return f"no parameter {name!r}: did you mean {' or '.join(repr(k) for k in near)}?"
+    return f"no parameter {name!r}: {nearest(name, known)}"

@@ -60,6 +60,7 @@ class Study:
                 "with it; for a new one choose another `name`."
             )
         (folder / "trials").mkdir(parents=True, exist_ok=True)
+        (folder / "study.journal").unlink(missing_ok=True)  # of a beginning that failed
         study = cls(spec, folder, home)
         seeding.seed(study.ledger, home)
         write_text(folder / "sweep.yaml", spec.text)

@@ -1,0 +1,144 @@
+"""Before the sampler is asked: baselines, what another sweep has learnt, several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sweeps
+from s4core.train.report import EpochReport
+from sweeps import Finished, Outcome, Study, TrialResult, TrialSpec, TrialState
+
+Load = Callable[..., sweeps.SweepSpec]
+
+TEXT = """
+name: one
+data: {name: listops, train: 8}
+model: {name: s4d, n_layers: {int: [1, 4]}, dropout: {normal: [0.2, 0.05]}}
+train: {epochs: 2, lr: {log_uniform: [0.001, 0.1]}}
+search: {sampler: tpe, trials: 5}
+"""
+
+
+def play(study: Study, value: Callable[[TrialSpec], float]) -> list[TrialResult]:
+    study.recover()
+    told = []
+    while isinstance(spec := study.ask(), TrialSpec):
+        outcome = Outcome(study.spec.objectives)
+        report = EpochReport(epoch=1, metrics={"val/accuracy": value(spec)}, stopped_by="epochs")
+        outcome.add(report)
+        study.report(spec.number, report)
+        told.append(study.tell(outcome.result(spec)))
+    assert isinstance(spec, Finished)
+    return told
+
+
+def test_another_sweep_becomes_knowledge_but_no_trial_of_this_one(
+    load: Load, tmp_path: Path
+) -> None:
+    play(Study.create(load(TEXT), tmp_path), lambda spec: spec.train["lr"])
+    text = TEXT.replace("name: one", "name: two").replace("[1, 4]", "[1, 9]") + "from: one\n"
+    study = Study.create(load(text), tmp_path)
+    told = play(study, lambda spec: spec.train["lr"])
+    assert len(told) == len(study.result().trials) == 5
+    known = study.ledger.trials()[:5]
+    assert [t.user_attrs["imported_from"] for t in known] == [f"one/{i}" for i in range(5)]
+    assert all(t.state.name == "COMPLETE" and len(t.params) == 3 for t in known)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("from: one", "from: won", "from: no sweep 'won': choose from one. Did you mean 'one'?"),
+        ("[0.001, 0.1]", "[1.0, 2.0]", "from: no finished trial of 'one' lies in this space."),
+        ("seed: 0", "objective: {metric: val/loss, mode: min}", "'one' has another objective."),
+    ],
+)
+def test_knowledge_that_does_not_fit_is_refused(
+    load: Load, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    play(Study.create(load(TEXT), tmp_path), lambda spec: 0.5)
+    text = TEXT.replace("name: one", "name: two") + "from: one\nseed: 0\n"
+    with pytest.raises(sweeps.StudyError) as caught:
+        Study.create(load(text.replace(old, new)), tmp_path)
+    assert said in str(caught.value)
+    assert not (tmp_path / "sweeps" / "two" / "spec.json").exists()
+
+
+def test_each_configuration_runs_with_several_seeds_and_counts_by_their_mean(
+    load: Load, tmp_path: Path
+) -> None:
+    study = Study.create(load(TEXT + "repeat: {seeds: 3}\n"), tmp_path)
+    play(study, lambda spec: spec.model["n_layers"] / 10 + spec.seed / 100)
+    result = study.result()
+    leaders = [t for t in result.trials if t.replicate_of is None]
+    assert len(leaders) == 5 and len(result.trials) == 15
+    for leader in leaders:
+        layers = leader.params["model.n_layers"]
+        assert leader.repeats == pytest.approx(
+            [layers / 10, layers / 10 + 0.01, layers / 10 + 0.02]
+        )
+        assert leader.value == pytest.approx(layers / 10 + 0.01)
+        assert leader.spread == pytest.approx(0.01)
+        followers = [t for t in result.trials if t.replicate_of == leader.number]
+        assert {study.trial_spec(t.number).seed for t in followers} == {1, 2}
+        assert all(t.params == leader.params for t in followers)
+    assert result.best in leaders  # no lucky seed
+    optuna_values = [t.value for t in study.ledger.trials() if t.state.name == "COMPLETE"]
+    assert sorted(optuna_values) == sorted(t.value for t in leaders)  # type: ignore[type-var]
+
+
+def test_a_driver_killed_among_the_seeds_of_a_configuration(load: Load, tmp_path: Path) -> None:
+    spec = load(TEXT.replace("trials: 5", "trials: 1") + "repeat: {seeds: 3}\n")
+    first = Study.create(spec, tmp_path)
+    first.recover()
+    for _ in range(2):  # the leader and one follower, then the driver is gone
+        asked = first.ask()
+        assert isinstance(asked, TrialSpec)
+        outcome = Outcome(spec.objectives)
+        report = EpochReport(epoch=1, metrics={"val/accuracy": 0.5}, stopped_by="epochs")
+        outcome.add(report)
+        first.tell(outcome.result(asked))
+    second = Study.open("one", tmp_path)
+    told = play(second, lambda spec: 0.8)
+    assert len(told) == 1
+    best = second.best()
+    assert best is not None and best.repeats == (0.5, 0.5, 0.8) and best.value == pytest.approx(0.6)
+
+
+def test_pruned_and_failed_configurations_are_not_repeated(load: Load, tmp_path: Path) -> None:
+    study = Study.create(load(TEXT + "repeat: {seeds: 2}\n"), tmp_path)
+    study.recover()
+    asked = study.ask()
+    assert isinstance(asked, TrialSpec)
+    study.tell(Outcome(study.spec.objectives).result(asked, error="ValueError: no"))
+    again = study.ask()
+    assert isinstance(again, TrialSpec) and again.params != asked.params
+    assert study.result().trials[0].state is TrialState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        ("no_improvement: 2", "no improvement in 2 trials"),
+        ("gpu_hours: 0.001", "0.001 GPU hours"),
+        ("wall_hours: 0.0000001", "1e-07 hours"),
+    ],
+)
+def test_a_budget_ends_the_sweep(load: Load, tmp_path: Path, extra: str, reason: str) -> None:
+    text = TEXT.replace("trials: 5", f"trials: 50, {extra}") + "resources: {gpus: 1}\n"
+    study = Study.create(load(text), tmp_path)
+    study.recover()
+    for i in range(50):
+        asked = study.ask()
+        if isinstance(asked, Finished):
+            break
+        assert isinstance(asked, TrialSpec)
+        outcome = Outcome(study.spec.objectives)
+        metrics = {"val/accuracy": 0.5 - i / 100, "epoch_s": 2.0}
+        outcome.add(EpochReport(epoch=1, metrics=metrics, stopped_by="epochs"))
+        study.tell(outcome.result(asked))
+    assert asked == Finished(reason)
+    assert i in (0, 2, 3)

@@ -24,6 +24,7 @@ from cluster.parcel import Parcel
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+_START_S = 120.0
 _FIRST_WORDS_S = 20.0
 
 
@@ -130,13 +131,24 @@ def relay(
 
 
 def first_words(client: JobSubmissionClient, job: str) -> int | None:
-    """Wait a little for a job that fails at once; returns its exit status, or None if it runs."""
-    deadline = time.monotonic() + _FIRST_WORDS_S
-    while time.monotonic() < deadline:
-        if client.get_job_status(job).is_terminal():
-            print(jobs.clean(client.get_job_logs(job)), end="")
+    """Wait for a job's first line; returns its exit status if it has failed by then, else None.
+
+    Waits at most two minutes for the job to start (nodes may have to be installed first) and then
+    twenty seconds for it to speak.
+    """
+    start = last = began = time.monotonic()
+    while last - start < _START_S:
+        status = client.get_job_status(job)
+        said = jobs.clean(client.get_job_logs(job))
+        if status.is_terminal():
+            print(said, end="")
             return jobs.exit_status(client, job)
-        if jobs.clean(client.get_job_logs(job)).strip():
+        if said.strip():
+            return None
+        last = time.monotonic()
+        if status.value == "PENDING":
+            began = last
+        elif last - began > _FIRST_WORDS_S:
             return None
         time.sleep(jobs.POLL_S / 2)
     return None

@@ -141,6 +141,10 @@ def _run(argv: list[str]) -> int:
     if args.home:
         # Workers and child processes read the same variable, and so all mean the same home.
         os.environ["S4SWEEP_HOME"] = args.home if "://" in args.home else _absolute(args.home)
+    if getattr(args, "relays", False) and args.address:
+        from cluster.submit import relay_command
+
+        return relay_command(argv, args.address, insecure=args.insecure)
     status: int = args.main(args)
     return status
 

@@ -44,6 +44,9 @@ class Parcel:
 
     def runtime_env(self, folder: Path) -> dict[str, Any]:
         """Ray's description of it; `folder` is filled and becomes the working folder to send."""
+        for module in self.modules:
+            if not (module / "__init__.py").is_file():
+                raise UserError(f"--module wants the folder of a package, and {module} is none.")
         for source, target in self._files().items():
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / target)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster import jobs
+from cluster import auth, jobs
 from cluster.errors import UserError
 from cluster.parcel import Parcel
 
@@ -120,14 +120,27 @@ def relay(
         environment = (parcel or Parcel()).runtime_env(Path(folder))
         job = client.submit_job(
             entrypoint=entrypoint(words),
-            submission_id=f"verb-{words[0]}-{uuid.uuid4().hex[:12]}",
+            submission_id=f"verb-{uuid.uuid4().hex[:12]}",
             runtime_env=environment,
-            metadata={"verb": words[0]},
+            metadata={"verb": auth.redact(" ".join(words))},
         )
     status = jobs.follow(client, job)
     if not client.get_job_logs(job).strip():
         print(client.get_job_info(job).message, file=sys.stderr)
     return status
+
+
+def relay_command(argv: Sequence[str], address: str, *, insecure: bool) -> int:
+    """Run the command line `argv` on the cluster instead of here (its --address is for us)."""
+    words, skip = [], False
+    for word in argv:
+        if word == "--address":
+            skip = True
+        elif skip:
+            skip = False
+        elif not word.startswith("--address=") and word != "--insecure":
+            words.append(word)
+    return relay(address, words, insecure=insecure)
 
 
 def first_words(client: JobSubmissionClient, job: str) -> int | None:
@@ -175,13 +188,26 @@ def stay_or_leave(
         return 0
 
 
-def add_address_argument(parser: argparse.ArgumentParser) -> None:
-    """The options of a command that can also run on a distant cluster."""
+def add_address_argument(parser: argparse.ArgumentParser, *, relays: bool = False) -> None:
+    """The options of a command about a distant cluster; with `relays` it runs there as it is."""
+    parser.set_defaults(relays=relays)
     parser.add_argument(
         "--address", metavar="URL", help="http(s)://HEAD:8265 of the cluster that has the sweep"
     )
     parser.add_argument(
         "--insecure", action="store_true", help="talk to a cluster without token or encryption"
+    )
+
+
+def add_module_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that sends a package of the user's own."""
+    parser.add_argument(
+        "--module",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="cluster: send this package of yours too; may be repeated",
     )
 
 

@@ -128,9 +128,9 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from cluster import doctor
+    from cluster.doctor import main as examine
 
-    return doctor.main(args.address, mlflow=args.mlflow, as_json=args.json)
+    return examine(args.address, mlflow=args.mlflow, as_json=args.json)
 
 
 def _token(args: argparse.Namespace) -> int:

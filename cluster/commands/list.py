@@ -8,6 +8,9 @@ HELP = "list the sweeps of this home"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cluster.submit import add_address_argument
+
+    add_address_argument(parser, relays=True)
     parser.add_argument("--json", action="store_true", help="print one JSON list")
 
 

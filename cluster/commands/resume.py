@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cluster.commands.run import add_run_arguments
+from cluster.submit import add_module_argument
 
 HELP = """go on with a sweep that was stopped or killed, or train one trial of it further
 
@@ -27,10 +28,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[+]N",
         help="with --best or --trial: to epoch N, or with + so many more",
     )
+    parser.add_argument(
+        "--detach", "-d", action="store_true", help="with a URL as --address: do not follow the log"
+    )
+    add_module_argument(parser)
+    parser.add_argument(
+        "--insecure", action="store_true", help="talk to a cluster without token or encryption"
+    )
     add_run_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
+    from cluster.jobs import is_url
+
+    return _submit(args) if is_url(args.address) else _run(args)
+
+
+def _submit(args: argparse.Namespace) -> int:
+    """Send the next attempt to the cluster at a URL, as a job."""
+    from cluster import submit
+    from cluster.parcel import Parcel, refuse_password
+
+    refuse_password(args.tracking_uri or "")
+    options = ("trials", "trial", "epochs", "tracking_uri")
+    flags = ("best", "no_tracking", "no_test", "json", "quiet")
+    words = []
+    for name in options:
+        if getattr(args, name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    words += [f"--{name.replace('_', '-')}" for name in flags if getattr(args, name)]
+    client, job = submit.resubmit(
+        args.name,
+        words,
+        address=args.address,
+        parcel=Parcel(modules=tuple(args.module)),
+        insecure=args.insecure,
+    )
+    return submit.stay_or_leave(
+        client, job, name=args.name, address=args.address, detach=args.detach
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
     from cluster.ending import run_and_tell
     from cluster.errors import UserError
     from sweeps import Study, home

@@ -38,8 +38,12 @@ def main(args: argparse.Namespace) -> int:
     import dataclasses
 
     from cluster.ending import run_and_tell
+    from cluster.errors import UserError
+    from cluster.jobs import is_url
     from sweeps import Study, home, load_spec, sweep_names
 
+    if is_url(args.address):
+        raise UserError(f"`s4sweep submit {args.file} --address {args.address}` runs it there.")
     spec = load_spec(args.file, allow_imports=args.allow_imports)
     if args.name:
         spec = dataclasses.replace(spec, name=args.name)
@@ -49,8 +53,6 @@ def main(args: argparse.Namespace) -> int:
         )
     exists = spec.name in sweep_names(home())
     if exists and not args.resume:
-        from cluster.errors import UserError
-
         raise UserError(
             f"the sweep {spec.name!r} exists already: `s4sweep resume {spec.name}` goes on with it,"
             f" `s4sweep run {args.file} --name OTHER` starts another."

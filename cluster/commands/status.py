@@ -8,6 +8,9 @@ HELP = "show how a sweep stands"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cluster.submit import add_address_argument
+
+    add_address_argument(parser, relays=True)
     parser.add_argument("name", metavar="NAME", nargs="?", help="the sweep (default: the latest)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--tracking-uri", help="the MLflow store whose lag is shown")

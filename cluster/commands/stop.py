@@ -9,6 +9,9 @@ POLL_S = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cluster.submit import add_address_argument
+
+    add_address_argument(parser, relays=True)
     parser.add_argument("name", metavar="NAME", help="the sweep")
     parser.add_argument("--now", action="store_true", help="do not wait for the epochs in hand")
     parser.add_argument(

@@ -13,7 +13,7 @@ HELP = """run a sweep on a cluster; what runs there goes on when this machine is
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cluster.submit import add_address_argument
+    from cluster.submit import add_address_argument, add_module_argument
 
     parser.add_argument("file", type=Path, metavar="FILE", help="the sweep's YAML")
     parser.add_argument("--name", help="call the sweep so, whatever the file says")
@@ -23,14 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-imports", action="store_true", help="let names like my_lab.foo import code"
     )
-    parser.add_argument(
-        "--module",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="send this package too (with --allow-imports); may be repeated",
-    )
+    add_module_argument(parser)
     parser.add_argument("--cluster-home", metavar="FOLDER", help="home, as the nodes see it")
     parser.add_argument("--mlflow", metavar="URI", help="tracking server, as the nodes see it")
     parser.add_argument(
@@ -41,12 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from cluster import jobs, submit
-    from cluster.errors import UserError
     from cluster.parcel import Parcel
 
-    missing = [str(m) for m in args.module if not (m / "__init__.py").is_file()]
-    if missing:
-        raise UserError(f"--module wants the folder of a package, and {missing[0]} is none.")
     if args.dry_run:
         from cluster import preflight
 

@@ -7,6 +7,7 @@ obvious twin `<name>_ref` in the same file.
 from .cauchy import truncated_dplr_kernel
 from .discretize import discretize
 from .dplr import dplr_kernel
+from .dss import dss_kernel
 from .fftconv import fft_conv
 from .hippo import hippo, nplr
 from .krylov import dense_kernel
@@ -20,6 +21,7 @@ __all__ = [
     "diagonal_kernel",
     "discretize",
     "dplr_kernel",
+    "dss_kernel",
     "fft_conv",
     "hippo",
     "liquid_scan",

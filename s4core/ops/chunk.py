@@ -83,12 +83,21 @@ def diagonal_tables(
     discretization: Discretization = "zoh",
 ) -> ChunkTables:
     """The tables of `chunk_scan` for the system of `vandermonde.diagonal_kernel`."""
-    dtype = C.real.dtype
-    A, B, C = (t.to(torch.complex128) for t in (A, B, C))
-    log_z, gain = discretize(A, per_mode(dt).double(), discretization)
-    log_z = torch.complex(log_z.real.clamp(min=LOWEST_LOG), log_z.imag).unsqueeze(-1)
-    powers = torch.exp(log_z * torch.arange(block + 1, device=A.device))
-    B_bar = gain * B
+    A, B = A.to(torch.complex128), B.to(torch.complex128)
+    log_A_bar, gain = discretize(A, per_mode(dt).double(), discretization)
+    return tables_of(log_A_bar, gain * B, C.to(torch.complex128), block, C.real.dtype)
+
+
+def tables_of(
+    log_A_bar: Complex[Tensor, "H n"],
+    B_bar: Complex[Tensor, "H n"],
+    C: Complex[Tensor, "C H n"],
+    block: int,
+    dtype: torch.dtype,
+) -> ChunkTables:
+    """The tables, in `dtype`, of x_l = A_bar x_(l-1) + B_bar u_l, y_l = 2 Re(C x_l), diagonal."""
+    log_z = torch.complex(log_A_bar.real.clamp(min=LOWEST_LOG), log_A_bar.imag).unsqueeze(-1)
+    powers = torch.exp(log_z * torch.arange(block + 1, device=log_z.device))
     write = (B_bar.unsqueeze(-1) * powers[..., :block]).flip(-1).transpose(1, 2)
     read = 2 * C.unsqueeze(-1) * powers
     kernel = (read[..., :block] * B_bar.unsqueeze(-1)).real.sum(2)

@@ -29,14 +29,14 @@ def discretize(
     """
     if discretization == "zoh":
         log_A_bar = A * dt
-        return log_A_bar, dt * _expm1_over(log_A_bar)
+        return log_A_bar, dt * expm1_over(log_A_bar)
     if discretization == "bilinear":
         half = A * dt / 2
         return torch.log1p(half) - torch.log1p(-half), dt / (1 - half)
     raise ValueError(f"no discretization {discretization!r}: choose from bilinear, zoh.")
 
 
-def _expm1_over(z: Complex[Tensor, "*h"]) -> Complex[Tensor, "*h"]:
+def expm1_over(z: Complex[Tensor, "*h"]) -> Complex[Tensor, "*h"]:
     """(exp(z) - 1) / z without cancellation, and 1 at z = 0 (with its derivative 1/2)."""
     small = z.abs() < 1e-3
     safe = torch.where(small, torch.ones_like(z), z)

@@ -43,6 +43,15 @@ def dense_kernel(
 
 
 @full_precision
+def krylov_matrix(
+    A: Float[Tensor, "H N N"], B: Float[Tensor, "H N"], dt: Float[Tensor, " ..."], length: int
+) -> Float[Tensor, "H N L"]:
+    """A_bar^l B_bar for l < length, in float64: the part of a kernel that does not depend on C."""
+    E, B_bar = dense_discretize(A, B, dt)
+    return columns_of(Powers([lambda: E], E.dtype), B_bar, length).transpose(1, 2)
+
+
+@full_precision
 def dense_tables(
     A: Float[Tensor, "H N N"],
     B: Float[Tensor, "H N"],

@@ -210,7 +210,8 @@ def published_kb(
 ) -> Float[Tensor, "B H L"]:
     """The term that mode KB adds: flipped products times the kernel k S, k S^2, ..
 
-    k: the linear kernel (H, L), or (H, 2L) with the flipped reverse kernel behind it.  Its second spectrum has the length L + 1 instead of 2 L, so the bins do not match, as upstream.
+    k: the linear kernel (H, L), or (H, 2L) with the flipped reverse kernel behind it.
+    Its second spectrum has the length L + 1 instead of 2 L, so the bins do not match, as upstream.
     """
     length = products[0].shape[-1]
     S = 2 * b.sum(-1, keepdim=True).real

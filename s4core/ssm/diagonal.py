@@ -14,7 +14,7 @@ from ..ops.chunk import ChunkTables, diagonal_tables
 from ..ops.discretize import Discretization, discretize, per_mode
 from ..ops.vandermonde import diagonal_kernel
 from ..shapes import Complex, Float, Tensor
-from .modes import AbstractModes, ModeOptions, StepState, parameter
+from .modes import AbstractModes, ModeOptions, StepState, modal_state, modal_step, parameter
 
 
 @config
@@ -76,25 +76,19 @@ class DiagonalSSM(AbstractModes):
     def discretize(
         self, rate: float = 1.0
     ) -> tuple[Complex[Tensor, "H n"], Complex[Tensor, "H n"], Complex[Tensor, "C H n"]]:
-        """(A_bar, B_bar, C) of x_l = A_bar x_(l-1) + B_bar u_l, y_l = 2 Re(C x_l)."""
+        """(A_bar, B_bar, C) of x_l = A_bar x_(l-1) + B_bar u_l, y_l = 2 Re(C x_l), complex128."""
         A, B, C, dt = self.system(rate)
         log_A_bar, gain = discretize(
             A.to(torch.complex128), per_mode(dt).double(), self.options.discretize
         )
-        return log_A_bar.exp().to(A.dtype), (gain * B).to(A.dtype), C
+        return log_A_bar.exp(), gain * B, C
 
     def initial_state(self, batch: int, rate: float = 1.0) -> StepState:
         """The zero state for step mode; make a new one after parameters have changed."""
-        A_bar, B_bar, C = self.discretize(rate)
-        row = 2 * torch.view_as_real(C.conj().resolve_conj()).flatten(-2)
-        x = torch.zeros(batch, *A_bar.shape, dtype=A_bar.dtype, device=A_bar.device)
-        return StepState(x, (A_bar, B_bar, row))
+        return modal_state(batch, *self.discretize(rate), self.C.dtype)
 
     def step(
         self, u: Float[Tensor, "B H"], state: StepState
     ) -> tuple[Float[Tensor, "B D"], StepState]:
         """One step of the recurrence, (B, H) to (B, C * H), channel-major."""
-        A_bar, B_bar, row = state.system
-        x = torch.addcmul(B_bar * u.unsqueeze(-1), A_bar, state.x)
-        y = (torch.view_as_real(x).flatten(-2).unsqueeze(1) * row).sum(-1)
-        return y.flatten(1), StepState(x, state.system)
+        return modal_step(u, state)

@@ -87,11 +87,12 @@ class AbstractModes(nn.Module, ABC):
         self.modes = options
 
     def initial(
-        self, *, rank: int = 1, is_real: bool = False
+        self, *, rank: int = 1, is_real: bool = False, has_input: bool = True
     ) -> tuple[System, Complex[Tensor, "C H n"]]:
         """Make A_real, A_imag, B and dt; return the system they came from and an initial C.
 
-        is_real: d_state real modes, without A_imag and with a real B.
+        is_real: d_state real modes, without A_imag and with a real B.  has_input: whether B is a
+        parameter.
         """
         options = self.modes
         d_state = options.d_state * (1 + is_real)
@@ -100,8 +101,9 @@ class AbstractModes(nn.Module, ABC):
         re = unconstrained(-system.Lambda.real, options.real_transform)
         im = unconstrained(-system.Lambda.imag, options.imag_transform)
         self.A_real, self.A_imag = parameter(re), None if is_real else parameter(im)
-        B = system.B.resolve_conj()
-        self.B = parameter(B.real if is_real else torch.view_as_real(B))
+        if has_input:
+            B = system.B.resolve_conj()
+            self.B = parameter(B.real if is_real else torch.view_as_real(B))
         dt = initial_dt(
             (self.d_model, 1 if options.dt_tie else n),
             options.dt_min,
@@ -133,6 +135,28 @@ class AbstractModes(nn.Module, ABC):
             return copies
         ones = [1] * (copies.ndim - 2)
         return copies.repeat(*ones, self.d_model // self.copies, 1)
+
+
+def modal_state(
+    batch: int,
+    A_bar: Complex[Tensor, "H n"],
+    B_bar: Complex[Tensor, "H n"],
+    C: Complex[Tensor, "C H n"],
+    dtype: torch.dtype,
+) -> StepState:
+    """The zero state of a diagonal recurrence, with its system in the precision of real `dtype`."""
+    complex_dtype = torch.promote_types(dtype, torch.complex64)
+    row = 2 * torch.view_as_real(C.conj().resolve_conj()).flatten(-2)
+    x = torch.zeros(batch, *A_bar.shape, dtype=complex_dtype, device=A_bar.device)
+    return StepState(x, (A_bar.to(complex_dtype), B_bar.to(complex_dtype), row.to(dtype)))
+
+
+def modal_step(u: Float[Tensor, "B H"], state: StepState) -> tuple[Float[Tensor, "B D"], StepState]:
+    """x = A_bar x + B_bar u, y = 2 Re(C x), for a state of `modal_state`."""
+    A_bar, B_bar, row = state.system
+    x = torch.addcmul(B_bar * u.unsqueeze(-1), A_bar, state.x)
+    y = (torch.view_as_real(x).flatten(-2).unsqueeze(1) * row).sum(-1)
+    return y.flatten(1), StepState(x, state.system)
 
 
 def parameter(value: Tensor) -> nn.Parameter:

@@ -73,6 +73,10 @@ def view(stored: Stored) -> View:
         splits["train"] = Subset(part="train", index=np.arange(cut))
         splits["val"] = Subset(part="train", index=np.arange(cut, rows))
     task = TaskInfo(
-        d_input=256 if options.tokenize else 1, d_output=10, length=1024, tokens=options.tokenize
+        d_input=256 if options.tokenize else 1,
+        d_output=10,
+        length=1024,
+        tokens=options.tokenize,
+        axes=(32, 32),
     )
     return View(task=task, read=Grey(tokenize=options.tokenize), splits=splits)

@@ -118,5 +118,5 @@ def view(stored: Stored) -> View:
     scale = tuple(1 / (255 * std) for std in STD)
     shift = tuple(-mean / std for mean, std in zip(MEAN, STD, strict=True))
     read = Dense(channels=3, scale=scale, shift=shift)
-    task = TaskInfo(d_input=3, d_output=10, length=1024)
+    task = TaskInfo(d_input=3, d_output=10, length=1024, axes=(32, 32))
     return View(task=task, read=read, splits=tenth_held_back(stored))

@@ -122,4 +122,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 def view(stored: Stored) -> View:
     """Read x as pixel / 255."""
-    return View(task=TaskInfo(d_input=1, d_output=10, length=784), read=Dense(scale=(1 / 255,)))
+    return View(
+        task=TaskInfo(d_input=1, d_output=10, length=784, axes=(28, 28)),
+        read=Dense(scale=(1 / 255,)),
+    )

@@ -185,9 +185,12 @@ class SpecReader:
 
     def _points(self, space: Space) -> Iterator[Point]:
         try:
-            yield from space.corners()
+            is_searched = False
+            for point in space.corners():
+                is_searched = bool(point.distributions)
+                yield point
             suggest = random_suggest(random.Random(0))
-            for _ in range(SAMPLES):
+            for _ in range(SAMPLES if is_searched else 0):
                 yield space.resolve(suggest)
         except ExpressionError as error:
             raise self._error((), str(error)) from error

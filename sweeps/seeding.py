@@ -16,7 +16,7 @@ from optuna.trial import TrialState as OptunaState
 from s4core.config import nearest
 
 from . import record
-from .blocks import BLOCKS, BlockError, complete
+from .blocks import BlockError, complete
 from .errors import StudyError
 from .files import read_json
 from .home import sweep_folder, sweep_names
@@ -37,9 +37,10 @@ def seed(ledger: Ledger, home: Path) -> None:
         learn(ledger, open_other(name, home))
     for name in ledger.spec.baselines:
         preset = find_preset(name)
-        config = {block: preset.get(block, {}) for block in BLOCKS}
         # A baseline says how the published model does on the data of this sweep.
-        add_configuration(ledger, {**config, "data": _fixed_data(ledger.spec, config)}, label=name)
+        data = preset.data if ledger.spec.data_has_ranges else ledger.spec.data
+        config = {"data": data, "model": preset.model, "train": preset.train}
+        add_configuration(ledger, config, label=name)
 
 
 def open_other(name: str, home: Path) -> Ledger:
@@ -125,11 +126,6 @@ def _inside(
         if record.fingerprint(complete(point.config)) == record.fingerprint(whole):
             return sampled, point
     return {}, None
-
-
-def _fixed_data(spec: SweepSpec, config: Mapping[str, Any]) -> Any:
-    """The data block of the sweep where it is fixed, else that of the preset."""
-    return config["data"] if spec.data_has_ranges else spec.data
 
 
 def enqueue(ledger: Ledger, values: Mapping[str, Any], *, label: str) -> None:

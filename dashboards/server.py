@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from dashboards.errors import ServerError
-from dashboards.store import SETTINGS, default_uri, open_client
+from dashboards.store import SETTINGS, open_client, own_uri
 from sweeps.files import read_json, write_json
 
 PORT = 5000
@@ -106,11 +106,13 @@ def start(
     if port is not None and not is_free(host, port):
         raise ServerError(f"port {port} of {host} is taken; give another with --port.")
     port = port or (PORT if is_free(host, PORT) else any_port(host))
-    open_client(home, uri)  # a fresh database is brought to its schema before the server opens it
+    open_client(
+        home, uri or own_uri(home)
+    )  # a fresh database is brought to its schema before the server opens it
     log = Path(home) / "mlflow-server.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            _command(home, uri or default_uri(home), host, port, allowed_hosts),
+            _command(home, uri or own_uri(home), host, port, allowed_hosts),
             env=os.environ | SETTINGS | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             cwd=home,
             stdin=subprocess.DEVNULL,

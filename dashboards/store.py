@@ -29,7 +29,12 @@ SETTINGS = {
 
 
 def default_uri(home: Path) -> str:
-    """The tracking URI of the store that lies in the home itself."""
+    """The tracking URI: `$MLFLOW_TRACKING_URI`, else the store that lies in the home itself."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or own_uri(home)
+
+
+def own_uri(home: Path) -> str:
+    """The tracking URI of the store in the home."""
     return f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
 
 

@@ -82,6 +82,7 @@
     document.querySelectorAll("tr[data-trial]").forEach((row) => {
       row.hidden = !kept.has(+row.dataset.trial);
     });
+    document.querySelectorAll("table").forEach(fold);
     const all = report.trials.length;
     document.getElementById("count").textContent = kept.size === all ? `${all} trials` : `${kept.size} of ${all} trials`;
   }
@@ -137,6 +138,23 @@
         return up ? order : -order;
       });
       body.append(...rows);
+      fold(head.closest("table"));
+    }),
+  );
+
+  // A long table shows its first rows, of those that the filters keep, until all are asked for.
+  function fold(table) {
+    const most = +(table.dataset.rows ?? Infinity);
+    [...table.tBodies[0].rows]
+      .filter((row) => !row.hidden)
+      .forEach((row, i) => row.classList.toggle("folded", i >= most));
+  }
+  document.querySelectorAll("button.more").forEach((button) =>
+    button.addEventListener("click", () => {
+      const table = button.parentElement.querySelector("table");
+      delete table.dataset.rows;
+      fold(table);
+      button.remove();
     }),
   );
 

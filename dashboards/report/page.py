@@ -20,7 +20,7 @@ from dashboards.report.evidence import Evidence, Trial
 from dashboards.report.shapes import Figure, colour
 from sweeps.types import TrialState
 
-ROWS = 15  # of the leaderboard, before "all trials"
+ROWS = 15  # of the leaderboard, until all are asked for
 
 
 def render(evidence: Evidence, figures: Sequence[Figure], notes: Mapping[str, str]) -> str:
@@ -180,13 +180,12 @@ def _leaderboard(evidence: Evidence) -> str:
     names = [name for name in evidence.names if name != "model.name"]  # has a column already
     rows = [_row(rank, trial, test, names) for rank, trial in enumerate(ranked, 1)]
     head = "".join(f"<th>{escape(h)}</th>" for h in [*heads, *map(short, names)])
-    table = '<div class="scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
-    first = table.format(head, "".join(rows[:ROWS]))
-    more = ""
-    if len(rows) > ROWS:
-        rest = table.format(head, "".join(rows[ROWS:]))
-        more = f"<details><summary>{len(rows) - ROWS} more trials</summary>{rest}</details>"
-    return f'<h2>Best trials</h2><div class="card">{first}{more}</div>'
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    table = f'<div class="scroll"><table data-rows="{ROWS}">{body}</table></div>'
+    more = (
+        f'<button class="more" type="button">all {len(rows)}</button>' if len(rows) > ROWS else ""
+    )
+    return f'<h2>Best trials</h2><div class="card">{table}{more}</div>'
 
 
 def _row(rank: int, trial: Trial, test: Sequence[str], names: Sequence[str]) -> str:

@@ -11,6 +11,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # sweep_folders
 
 
+@pytest.fixture(autouse=True)
+def no_other_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stores of these tests are their own, whatever the machine's user has set."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's schema and nothing in it."""

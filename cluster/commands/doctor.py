@@ -1,0 +1,38 @@
+"""`s4sweep doctor`: find, and with --fix put right, what dead processes have left in the home."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = """find what dead processes have left in the home, and put it right
+
+  s4sweep doctor             stale locks, half files, half-built caches, epochs MLflow lacks
+  s4sweep doctor --fix       put all of that right
+  s4sweep doctor --fix --close    also give up the trials that nobody runs (`resume` would not)
+(`s4sweep cluster doctor` examines the nodes of a cluster.)"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fix", action="store_true", help="put right what can be")
+    parser.add_argument("--close", action="store_true", help="trials that nobody runs have failed")
+    parser.add_argument("--deep", action="store_true", help="read every checkpoint (slow)")
+    parser.add_argument("--tracking-uri", help="the MLflow store (default: the home's own)")
+
+
+def main(args: argparse.Namespace) -> int:
+    from cluster import repair
+    from sweeps import home
+
+    left = 0
+    faults = repair.look(home(), close=args.close, deep=args.deep, uri=args.tracking_uri)
+    for fault in faults:
+        if fault.act is not None and args.fix:
+            print(f"{fault.where}: {fault.what}: {fault.act()}")
+        else:
+            left += fault.act is not None
+            print(f"{fault.where}: {fault.what}")
+    if left:
+        print(f"{left} fault(s); `s4sweep doctor --fix` puts them right.")
+    elif not args.fix:
+        print(f"{home()} is in order.")
+    return int(left > 0)

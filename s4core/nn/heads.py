@@ -122,6 +122,10 @@ class Decoder(nn.Module):
         """Map (B, L, H) to (B, d_output), or (B, L, d_output) for an answer at every step."""
         return self.readout(h if self.each_step else self._pool(h, lengths))  # type: ignore[no-any-return]
 
+    def nothing(self, length: int) -> Tensor:
+        """An encoded batch of no sequences."""
+        return self.readout.linear.weight.new_zeros(0, length, self.d_model)
+
     def initial_state(self, batch: int) -> Any:
         """Make what pooling remembers: (sum or newest step (B, H), steps seen)."""
         weight = self.readout.linear.weight

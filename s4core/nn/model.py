@@ -93,6 +93,8 @@ class SequenceModel(nn.Module):
     ) -> Tensor:
         """Answer for whole sequences."""
         self._check(x, lengths, rate, dt)
+        if x.shape[0] == 0:
+            return self.decoder(self.decoder.nothing(x.shape[1]))  # type: ignore[no-any-return]
         x, dt = self._take_dt(x, dt)
         stride = self.backbone.stride
         x = x if self.front is None else self.front(x)

@@ -106,13 +106,14 @@ class Norm(nn.Module):
         count = flat.shape[-1]
         if self.training and count == 1:
             return self._of_one_value(x)
-        var_before = self.running_var.clone() if self.biased_running_var else None
+        # Backward keeps what it was given, so the flax form updates a copy.
+        var = self.running_var.clone() if self.biased_running_var else self.running_var
         out = F.batch_norm(
-            flat, self.running_mean, self.running_var, self.weight, self.bias,
+            flat, self.running_mean, var, self.weight, self.bias,
             self.training, self.momentum, self.eps,
         )  # fmt: skip
-        if self.training and var_before is not None:
+        if self.training and self.biased_running_var:
             # Flax keeps the biased variance in its running mean, torch the unbiased one.
-            kept = (1.0 - self.momentum) * var_before
-            self.running_var.copy_(kept + (self.running_var - kept) * ((count - 1) / count))
+            kept = (1.0 - self.momentum) * self.running_var
+            self.running_var.copy_(kept + (var - kept) * ((count - 1) / count))
         return out.view(x.shape)

@@ -16,7 +16,7 @@ CANNOT_STEP = {"s4nd"}
 def make(name, shape=SHAPE, seed=0, **fields):
     torch.manual_seed(seed)
     known = {f.name for f in dataclasses.fields(s4core.model_config({"name": name}))}
-    small = {"d_state": 8, **SMALL}
+    small = {"d_state": 8, "blocks": 2, **SMALL}
     block = {k: v for k, v in {**small, **fields}.items() if k in known}
     return s4core.build({"name": name, **block}, shape).double().eval()
 

@@ -1,0 +1,87 @@
+"""The linear recurrent unit: a diagonal complex recurrence that is discrete from the start."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from s4core.ops.precision import full_precision
+from s4core.ops.scan import linear_scan
+from s4core.ssm.modes import StepState
+
+
+class LRU(nn.Module):
+    """x_k = a * x_(k-1) + exp(gamma) * (B u_k), y = Re(C x) + D u, a = exp(-e^nu + i e^theta).
+
+    d_state: complex states, shared by all features; |a| starts uniform in area between r_min and
+    r_max, its phase below max_phase. At a rate or dt r other than 1: a^r, and the input's gain
+    times (1 - a^r) / (1 - a), as if it were held.  Source: arXiv:2303.06349, section 3.
+    """
+
+    ssm_lr_parameters: ClassVar[tuple[str, ...]] = ("nu", "theta", "gamma", "B")
+    takes_dt: ClassVar[bool] = True
+
+    def __init__(
+        self, d_model: int, *, d_state: int, r_min: float, r_max: float, max_phase: float
+    ) -> None:
+        super().__init__()
+        self.d_output = d_model
+        area = torch.rand(d_state) * (r_max**2 - r_min**2) + r_min**2
+        self.nu = nn.Parameter(torch.log(-0.5 * torch.log(area)))
+        self.theta = nn.Parameter(torch.log(max_phase * torch.rand(d_state).clamp_min(1e-9)))
+        self.gamma = nn.Parameter(0.5 * torch.log1p(-area))
+        self.B = nn.Parameter(torch.randn(2, d_state, d_model) / (2.0 * d_model) ** 0.5)
+        self.C = nn.Parameter(torch.randn(2, d_model, d_state) / d_state**0.5)
+        self.D = nn.Parameter(torch.randn(d_model))
+
+    def forward(self, u: Tensor, rate: float = 1.0, dt: Tensor | None = None) -> Tensor:
+        """Scan whole sequences (B, L, H); dt (B, L): time since the step before, 1 is regular."""
+        return self._scan(u, None, rate, dt)[0]
+
+    def forward_with_state(self, u: Tensor, state: StepState) -> tuple[Tensor, StepState]:
+        """Scan a piece from a carried state."""
+        y, x = self._scan(u, state.x, 1.0, None)
+        return y, state._replace(x=x)
+
+    def initial_state(self, batch: int) -> StepState:
+        """x = 0 (B, d_state), with the coefficients of this moment."""
+        write, read = self._maps()
+        a = torch.exp(self._log_a()).to(torch.complex(write, write).dtype)
+        return StepState(
+            torch.zeros(batch, len(a), dtype=a.dtype, device=a.device), (a, write, read)
+        )
+
+    def step(self, u: Tensor, state: StepState) -> tuple[Tensor, StepState]:
+        """One step (B, H)."""
+        a, write, read = state.system
+        re, im = (u @ write).chunk(2, -1)
+        x = torch.addcmul(torch.complex(re, im), state.x, a)
+        y = torch.cat([x.real, x.imag], -1) @ read
+        return torch.addcmul(y, u, self.D), StepState(x, state.system)
+
+    def _log_a(self) -> Tensor:
+        return torch.complex(-self.nu.double().exp(), self.theta.double().exp())
+
+    def _maps(self) -> tuple[Tensor, Tensor]:
+        """u -> [Re, Im] of the scaled input, and [Re, Im] of the state -> y."""
+        write = (self.B * self.gamma.exp()[:, None]).flatten(0, 1).t()
+        return write, torch.cat([self.C[0], -self.C[1]], -1).t()
+
+    @full_precision
+    def _scan(
+        self, u: Tensor, x0: Tensor | None, rate: float, dt: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        write, read = self._maps()
+        u = u.to(write.dtype)
+        re, im = (u @ write).chunk(2, -1)
+        b = torch.complex(re, im)
+        a = log_a = self._log_a()
+        if dt is not None or rate != 1.0:
+            a = log_a * rate if dt is None else log_a * (rate * dt[..., None])
+            b = b * (torch.expm1(a) / torch.expm1(log_a)).to(b.dtype)
+        a = torch.exp(a)
+        x = linear_scan(a if a.ndim == 1 else a.to(b.dtype), b, x0)
+        y = torch.cat([x.real, x.imag], -1) @ read
+        return torch.addcmul(y, u, self.D), x[:, -1]

@@ -107,7 +107,8 @@ class Driver:
         reason, test = None, None
         try:
             self.show.note("starting Ray")
-            with ray_running(self.settings.address):
+            # Ray puts a handler of its own in place of ours for SIGTERM: set it again inside.
+            with ray_running(self.settings.address), self.stop.caught():
                 self._prepare()
                 reason = self._attempts()
                 test = self._test()

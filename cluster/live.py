@@ -119,11 +119,10 @@ class Lines:
     def trial_ended(self, result: TrialResult) -> None:
         if _counts(result):
             self._done.add(result.number)
-        best = f"best {_number(result.value)} at epoch {result.best_epoch}"
-        text = result.error if result.state is TrialState.FAILED else best
-        self._write(
-            f"trial {result.number} {result.state.value}: {text} [{len(self._done)}/{self._target} done]"
-        )
+        how = f"best {_number(result.value)} at epoch {result.best_epoch}"
+        how = f"{result.error}" if result.state is TrialState.FAILED else how
+        count = f"[{len(self._done)}/{self._target} done]"
+        self._write(f"trial {result.number} {result.state.value}: {how} {count}")
 
     def _write(self, text: str) -> None:
         if self._out is not None:

@@ -44,9 +44,13 @@ OBJECT_STORE_BYTES = 100 * 2**20  # nothing large travels through it: data is me
 def ray_running(address: str | None, *, cpus: int | None = None) -> Iterator[None]:
     """Have Ray inside the block: connect to `address`, or start one on this machine (None).
 
+    A Ray that this process is connected to already is taken as it is, and left so.
     cpus: CPUs that the embedded Ray offers; None: those this process may use.
     Raises UserError when nothing answers at the address.
     """
+    if ray.is_initialized():
+        yield
+        return
     if address is None:
         with _embedded(cpus):
             yield

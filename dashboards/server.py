@@ -1,4 +1,4 @@
-"""The MLflow web server of a home: two processes on 127.0.0.1, found again or started, and stopped.
+"""The web servers of a home (MLflow, optuna-dashboard): found again or started, and stopped.
 
 MLflow's defaults start 13 processes (four workers and a job runner, 1.9 GB); one worker without
 jobs serves a person just as well with 350 MB.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 import signal
 import socket
@@ -16,35 +17,43 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
 from dashboards.errors import ServerError
+from dashboards.record import SweepRecord
 from dashboards.store import SETTINGS, open_client, own_uri
 from sweeps.files import read_json, write_json
 
 PORT = 5000
 READY_S = 180.0  # a cold start on a busy machine; 5-15 s is usual
 STOP_S = 10.0
-FILE = "mlflow-server.json"
+STATE = "mlflow-server.json"  # in the home
+OPTUNA_STATE = "optuna-server.json"  # in the sweep's folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Server:
-    """A server that runs: its address and the process that leads its group."""
+    """A server that runs: its address, and the process that leads its group.
+
+    health: the URL that answers when it is well. started: the process's creation time, so that a
+    reused pid is not taken for it. state: the file that lets others find it; gone when it is.
+    """
 
     url: str
+    health: str
     pid: int
-    started: float  # the process's creation time, so that a reused pid is not taken for it
-    home: str
+    started: float
+    state: str
     process: subprocess.Popen[bytes] | None = dataclasses.field(
         default=None, compare=False, repr=False
     )  # known to the one who started it
 
     def is_healthy(self) -> bool:
         """Whether it answers."""
-        return answers(f"{self.url}/health")
+        return answers(self.health)
 
     def is_alive(self) -> bool:
         """Whether its process is there."""
@@ -76,12 +85,12 @@ class Server:
             psutil.wait_procs(left, timeout=STOP_S)
         if self.process is not None:
             self.process.wait()
-        (Path(self.home) / FILE).unlink(missing_ok=True)
+        Path(self.state).unlink(missing_ok=True)
 
 
-def find(home: Path) -> Server | None:
-    """The server of this home, if one runs and answers."""
-    known = read_json(Path(home) / FILE)
+def find(state: Path) -> Server | None:
+    """The server that wrote this file, if it runs and answers."""
+    known = read_json(state)
     server = None if known is None else Server(**known)
     return server if server is not None and server.is_alive() and server.is_healthy() else None
 
@@ -94,43 +103,81 @@ def start(
     uri: str | None = None,
     allowed_hosts: str | None = None,
 ) -> Server:
-    """Start a server and return when it answers; find the one that runs instead, if there is one.
+    """Start MLflow's server for a home and return when it answers, or find the one that runs.
 
-    port: None for 5000 or, where that is taken, any free one. allowed_hosts: the names under which
-    it may be asked for, with ports, by commas (MLflow refuses other names; addresses are fine).
-    Raises ServerError.
+    port: None for 5000 or, where that is taken, any free one. uri: the database, if it is not the
+    home's own. allowed_hosts: the names under which it may be asked for, with ports, by commas
+    (MLflow refuses other names; addresses are fine). Raises ServerError.
     """
-    found = find(home)
+    state = Path(home) / STATE
+    found = find(state)
     if found is not None:
         return found
-    if port is not None and not is_free(host, port):
-        raise ServerError(f"port {port} of {host} is taken; give another with --port.")
-    port = port or (PORT if is_free(host, PORT) else any_port(host))
-    open_client(
-        home, uri or own_uri(home)
-    )  # a fresh database is brought to its schema before the server opens it
-    log = Path(home) / "mlflow-server.log"
+    port = choose_port(host, port, PORT)
+    store = uri or own_uri(home)
+    open_client(home, store)  # a fresh database is brought to its schema before the server opens it
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
+    command += ["--artifacts-destination", str(Path(home).resolve() / "artifacts")]
+    command += ["--host", host, "--port", str(port), "--workers", "1"]
+    command += ["--allowed-hosts", allowed_hosts] if allowed_hosts else []
+    env = SETTINGS | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return launch(command, state=state, url=_url(host, port), health="/health", env=env)
+
+
+def start_optuna(
+    record: SweepRecord, *, host: str = "127.0.0.1", port: int | None = None
+) -> Server:
+    """Start optuna-dashboard on a sweep's study, or find the one that runs; raises ServerError.
+
+    It has no login of its own, so it should listen on the loopback address only.
+    """
+    state = record.folder / OPTUNA_STATE
+    found = find(state)
+    if found is not None:
+        return found
+    if importlib.util.find_spec("optuna_dashboard") is None:
+        raise ServerError(
+            "optuna-dashboard is not installed: pip install 's4sweep[optuna-dashboard]'."
+        )
+    port = choose_port(host, port, 8080)
+    program = "from optuna_dashboard._cli import main; main()"
+    command = [sys.executable, "-c", program, str(record.folder / "study.journal")]
+    command += ["--host", host, "--port", str(port)]
+    return launch(command, state=state, url=_url(host, port), health="/api/studies", env={})
+
+
+def launch(
+    command: list[str], *, state: Path, url: str, health: str, env: Mapping[str, str]
+) -> Server:
+    """Start a server in a session of its own and return when it answers; raises ServerError."""
+    log = state.with_suffix(".log")
     with log.open("wb") as file:
         process = subprocess.Popen(
-            _command(home, uri or own_uri(home), host, port, allowed_hosts),
-            env=os.environ | SETTINGS | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            cwd=home,
+            command,
+            env={**os.environ, **env},
+            cwd=state.parent,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
             start_new_session=True,
         )
-    name = f"[{host}]" if ":" in host else host
-    server = Server(
-        url=f"http://{name}:{port}",
-        pid=process.pid,
-        started=psutil.Process(process.pid).create_time(),
-        home=str(home),
-        process=process,
-    )
-    known = {"url": server.url, "pid": server.pid, "started": server.started, "home": server.home}
-    write_json(Path(home) / FILE, known)
-    _wait_until_ready(server, process, log)
+    known = {
+        "url": url,
+        "health": url + health,
+        "pid": process.pid,
+        "started": psutil.Process(process.pid).create_time(),
+        "state": str(state),
+    }
+    write_json(state, known)
+    server = Server(**known, process=process)
+    deadline = time.monotonic() + READY_S
+    while not server.is_healthy():
+        if process.poll() is not None or time.monotonic() > deadline:
+            server.stop()
+            words = log.read_text(errors="replace").strip().splitlines()
+            said = f" It said: {words[-1]}" if words else ""
+            raise ServerError(f"the server at {url} did not come up (see {log}).{said}")
+        time.sleep(0.2)
     return server
 
 
@@ -150,22 +197,17 @@ def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _command(home: Path, uri: str, host: str, port: int, allowed_hosts: str | None) -> list[str]:
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--artifacts-destination", str(Path(home).resolve() / "artifacts")]
-    command += ["--host", host, "--port", str(port), "--workers", "1"]
-    return command + (["--allowed-hosts", allowed_hosts] if allowed_hosts else [])
+def choose_port(host: str, wanted: int | None, usual: int) -> int:
+    """The port that is wanted, else the usual one, else any free one; raises ServerError."""
+    if wanted is not None:
+        if not is_free(host, wanted):
+            raise ServerError(f"port {wanted} of {host} is taken; give another with --port.")
+        return wanted
+    return usual if is_free(host, usual) else any_port(host)
 
 
-def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_S
-    while not server.is_healthy():
-        if process.poll() is not None or time.monotonic() > deadline:
-            server.stop()
-            words = log.read_text(errors="replace").strip().splitlines()
-            said = f" It said: {words[-1]}" if words else ""
-            raise ServerError(f"MLflow's server did not come up (see {log}).{said}")
-        time.sleep(0.2)
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def answers(url: str, timeout_s: float = 5.0) -> bool:

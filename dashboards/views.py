@@ -15,8 +15,10 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from dashboards import runs
+from dashboards import runs, ship_state
+from dashboards.record import SweepRecord
 from dashboards.sender import Sender
+from dashboards.store import own_uri
 from sweeps.types import Objective, TrialSpec
 
 KNOWN = ("3.17.",)  # versions of MLflow whose page understands the state below
@@ -43,6 +45,15 @@ def url(server: str, experiment_id: str, *, has_view: bool) -> str:
     """The address of the sweep's page: with its charts if there is a view, else the plain page."""
     page = f"{server}/#/experiments/{experiment_id}/runs"
     return f"{page}?viewStateShareKey={KEY}&compareRunsMode=CHART" if has_view else page
+
+
+def page(server: str, record: SweepRecord) -> str:
+    """The address of a sweep's page on a server, as far as the sweep has been shipped to it."""
+    for uri in (server, own_uri(record.home)):
+        shipped = ship_state.load(record, uri)
+        if shipped.experiment_id is not None:
+            return url(server, shipped.experiment_id, has_view=shipped.view is not None)
+    return server
 
 
 def mlflow_version(uri: str) -> str:

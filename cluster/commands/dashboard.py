@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-HELP = """open the dashboards in a browser
+HELP = """look at sweeps in a browser
 
-Starts MLflow's server on 127.0.0.1 (or finds the one of this home that is up) and serves until
-Ctrl-C. --optuna starts optuna-dashboard on the sweep's study instead; --ray prints the address of
-the Ray dashboard."""
+Starts MLflow's server on 127.0.0.1 (or finds the one of this home that is up), prints its address,
+with NAME that of the sweep's charts, and serves until Ctrl-C. --optuna serves optuna-dashboard on
+the sweep's study instead; --ray prints the address of the Ray dashboard."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,30 +16,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--optuna", action="store_true", help="optuna-dashboard on the sweep's study")
     kind.add_argument("--ray", action="store_true", help="print the Ray dashboard's address")
-    kind.add_argument("--stop", action="store_true", help="stop the server that is up")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
-    )
-    parser.add_argument("--port", type=int, help="port (default: 5000 or, if taken, any)")
-    parser.add_argument("--detach", action="store_true", help="leave the server running and return")
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
+    parser.add_argument("--port", type=int, help="port (5000 or, if that is taken, any)")
+    parser.add_argument("--allowed-hosts", help="names, by commas, under which it may be reached")
+    parser.add_argument("--detach", action="store_true", help="leave the server up and return")
+    parser.add_argument("--stop", action="store_true", help="stop the server that is up")
 
 
 def main(args: argparse.Namespace) -> int:
+    from cluster.errors import UserError
     from dashboards import server
+    from dashboards.record import SweepRecord
+    from dashboards.store import default_uri
     from sweeps import home
 
-    running = server.find(home())
+    record = SweepRecord.of(home(), args.name) if args.name else None
+    if args.ray:
+        print(_ray_address())
+        return 0
+    if args.optuna and record is None:
+        raise UserError("--optuna shows one sweep: s4sweep dashboard --optuna NAME.")
+    state = home() / server.STATE
+    if args.optuna and record is not None:
+        state = record.folder / server.OPTUNA_STATE
+    running = server.find(state)
     if args.stop:
         if running is not None:
             running.stop()
         print("stopped." if running else "no server was up.")
         return 0
-    if running is None:
-        print("starting MLflow ...", flush=True)
-    started = running or server.start(home(), host=args.host, port=args.port)
-    print(started.url, flush=True)
+    shared = default_uri(home())
+    if shared.startswith("http") and not args.optuna:  # somebody else's server, which is up
+        print(_page(shared.rstrip("/"), record))
+        return 0
+    started = running
+    if started is None and args.optuna and record is not None:
+        started = server.start_optuna(record, host=args.host, port=args.port)
+    elif started is None:
+        options = {"host": args.host, "port": args.port, "allowed_hosts": args.allowed_hosts}
+        started = server.start(home(), **options)
+    assert started is not None
+    print(started.url if args.optuna else _page(started.url, record), flush=True)
     if running is not None or args.detach:
-        print("up; `s4sweep dashboard --stop` ends it.")
+        print("it is up until `s4sweep dashboard --stop`.")
         return 0
     print("Ctrl-C stops it.", flush=True)
     return server.hold(started)
+
+
+def _page(url: str, record: object) -> str:
+    """The address to print: of the sweep's charts, or of the list of experiments."""
+    from dashboards.record import SweepRecord
+    from dashboards.views import page
+
+    return page(url, record) if isinstance(record, SweepRecord) else url
+
+
+def _ray_address() -> str:
+    """The dashboard of the Ray cluster that this machine belongs to, or `RAY_ADDRESS` names."""
+    import ray
+
+    from cluster.errors import UserError
+
+    try:
+        context = ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
+    except ConnectionError as error:
+        raise UserError(
+            "no Ray cluster is up here (a sweep on this machine alone runs without Ray's "
+            "dashboard); `s4sweep cluster` starts one."
+        ) from error
+    url = context.dashboard_url
+    ray.shutdown()
+    if not url:
+        raise UserError("the Ray cluster runs without its dashboard.")
+    return f"http://{url}"

@@ -15,6 +15,7 @@ import sweep_folders
 
 from dashboards import server
 from dashboards.errors import ServerError
+from dashboards.record import SweepRecord
 from dashboards.shipper import sync
 
 
@@ -51,7 +52,7 @@ def test_it_shows_what_was_shipped_and_serves_the_artifacts(served: server.Serve
 
 
 def test_a_second_start_finds_the_first(served: server.Server) -> None:
-    assert server.start(Path(served.home)) == served
+    assert server.start(Path(served.state).parent) == served
 
 
 def test_a_taken_port_is_refused_and_without_one_another_is_chosen(home: Path) -> None:
@@ -69,7 +70,7 @@ def test_stop_leaves_nothing_behind(home: Path) -> None:
     group = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
     running.stop()
     assert not [p for p in group if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert server.find(home) is None
+    assert server.find(home / server.STATE) is None
     assert not (home / "mlflow-server.json").exists()
 
 
@@ -77,4 +78,25 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
     (home / "artifacts").write_text("a file in the way")
     with pytest.raises((ServerError, OSError)):
         server.start(home, uri=f"sqlite:///{home}/artifacts/mlflow.db")
-    assert server.find(home) is None
+    assert server.find(home / server.STATE) is None
+
+
+def test_optuna_dashboard_shows_the_study(tmp_path: Path) -> None:
+    """On the journal of a real study; `sweeps` makes it, as a sweep does."""
+    from sweeps import Study, load_spec
+
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "name: seen\ndata: {name: listops}\nmodel: {name: s4d}\n"
+        "train: {lr: {log_uniform: [0.001, 0.01]}}\nsearch: {trials: 2, sampler: random}\n"
+    )
+    study = Study.create(load_spec(path), tmp_path)
+    study.ask()
+    running = server.start_optuna(SweepRecord.of(tmp_path, "seen"))
+    try:
+        with urllib.request.urlopen(f"{running.url}/api/studies") as response:
+            studies = json.load(response)["study_summaries"]
+        assert len(studies) == 1
+    finally:
+        running.stop()
+    assert not running.is_alive()

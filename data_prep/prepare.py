@@ -28,8 +28,10 @@ from data_prep.registry import (
     dataset_module,
     dataset_options,
     files_of,
+    raw_folder,
     sources_of,
     splits_of,
+    stored_name,
 )
 from data_prep.sources import identify
 from data_prep.unpack import unpack
@@ -77,25 +79,26 @@ def prepare(
 ) -> Entry:
     """Return the published cache entry, making it first where it is not there or is damaged.
 
-    raw: the folder of the raw files (default `<home>/raw/<name>`); network: how to download those
-    that are missing (None: nothing is downloaded); map: who makes the shards of a generated set.
+    raw: the folder of the raw files (default: `raw` in the options, else `<home>/raw/<name>`);
+    network: how to download those that are missing (None: nothing is downloaded); map: who makes
+    the shards of a generated data set; progress: told (what, done, in all or 0).
     Raises DataError: a wrong name or option, missing raw files, a full disk.
     """
     module = dataset_module(name)
     made = dataset_options(name, options)
-    if hasattr(module, "STORED_AS"):
+    if stored_name(name) != name:
         return prepare(
-            module.STORED_AS,
+            stored_name(name),
             stored_options(made),
             home=home,
-            raw=raw,
+            raw=raw or raw_folder(name, home, options),
             network=network,
             map=map,
             progress=progress,
         )
     request = Request(name, module.CARD.version, stored_options(made))
     folder = home / "data" / name
-    source = Raw(folder=raw or home / "raw" / getattr(module, "RAW", name), options=made)
+    source = Raw(folder=raw or raw_folder(name, home, options), options=made)
     build = _Build(module, name, dict(options or {}), request, source, map, progress)
     if build.is_generated:
         return publish_once(folder, request.fingerprint(None), build)[0]

@@ -80,9 +80,30 @@ def dataset_card(name: str) -> DatasetCard:
 
 
 def dataset_options(name: str, data: Mapping[str, Any] | None = None) -> Any:
-    """Return the options of a data set, checked, from plain data (the block without `name`)."""
+    """Return the options of a data set, checked, from plain data (the block without `name`).
+
+    `raw`, the folder of the raw files, may stand among them for every data set; it is no option.
+    """
     module = dataset_module(name)
-    return make_options(getattr(module, "Options", NoOptions), data or {}, dataset=name)
+    given = {key: value for key, value in (data or {}).items() if key != "raw"}
+    return make_options(getattr(module, "Options", NoOptions), given, dataset=name)
+
+
+def stored_name(name: str) -> str:
+    """Return the data set whose prepared files this one reads: itself, or what it is a view of."""
+    stored: str = getattr(dataset_module(name), "STORED_AS", name)
+    return stored
+
+
+def raw_folder(name: str, home: Path, data: Mapping[str, Any] | None = None) -> Path:
+    """Return the folder of a data set's raw files: `raw` in its block, or `<home>/raw/<name>`."""
+    given = (data or {}).get("raw")
+    if given is None:
+        stored = stored_name(name)
+        return home / "raw" / getattr(dataset_module(stored), "RAW", stored)
+    if not isinstance(given, str | Path):
+        raise DataError(f"{name}.raw wants the name of a folder, got {given!r}.", key="raw")
+    return Path(given).expanduser()
 
 
 def splits_of(module: ModuleType, options: Any) -> tuple[str, ...]:

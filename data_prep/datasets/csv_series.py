@@ -48,7 +48,8 @@ CARD = DatasetCard(
 class Options:
     """layout: see above; label, series, time, group, split: names of columns. group: rows of a
     group (a patient, a machine) stay in one part; split: a column that says train, val or test (""
-    draws them). target: what the label is. val, test: shares drawn; seed: of the draw."""
+    draws them). target: what the label is. val, test: shares drawn; seed: of the draw. normalise:
+    "unit" by the training series, or "none"."""
 
     layout: Literal["wide", "long"] = "wide"
     label: str = "label"

@@ -51,7 +51,7 @@ class Options:
     """sample_rate: samples a second (others are resampled); length: samples of a clip, longer ones
     are cut and shorter ones filled up with silence. speaker: a regular expression whose first
     group, searched in a file's name, is who speaks; val, test: shares drawn by lot; seed: of the
-    draw; rate: keep every rate-th sample."""
+    draw; normalise: "unit" by the training clips, or "none"; rate: keep every rate-th sample."""
 
     sample_rate: int = 16_000
     length: int = 16_000

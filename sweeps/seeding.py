@@ -22,7 +22,7 @@ from .files import read_json
 from .home import sweep_folder, sweep_names
 from .ledger import Ledger
 from .nodes import Normal, Scalar
-from .presets import find_preset
+from .presets import NoSuchPreset, find_preset
 from .space import Misfit, Point, Space
 from .spec import SweepSpec
 from .types import TrialResult, TrialState
@@ -36,11 +36,21 @@ def seed(ledger: Ledger, home: Path) -> None:
     for name in ledger.spec.warm_start:
         learn(ledger, open_other(name, home))
     for name in ledger.spec.baselines:
+        enqueue_preset(ledger, name)
+
+
+def enqueue_preset(ledger: Ledger, name: str) -> None:
+    """Write a published experiment as a trial that waits, on the data of this sweep.
+
+    Raises StudyError for a name that there is not.
+    """
+    try:
         preset = find_preset(name)
-        # A baseline says how the published model does on the data of this sweep.
-        data = preset.data if ledger.spec.data_has_ranges else ledger.spec.data
-        config = {"data": data, "model": preset.model, "train": preset.train}
-        add_configuration(ledger, config, label=name)
+    except NoSuchPreset as error:
+        raise StudyError(str(error)) from error
+    data = preset.data if ledger.spec.data_has_ranges else ledger.spec.data
+    config = {"data": data, "model": preset.model, "train": preset.train}
+    add_configuration(ledger, config, label=name)
 
 
 def open_other(name: str, home: Path) -> Ledger:

@@ -18,8 +18,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+import s4core
 from s4core.config import nearest
-from s4core.train.config import TrainConfig
 from s4core.train.report import EpochReport
 
 from . import budgets, catalog, record, seeding
@@ -185,7 +185,7 @@ class Study:
             module = catalog.load("pruners", named["name"])
             options = module.Options(**{k: v for k, v in named.items() if k != "name"})
             given = [p.config["train"].get("epochs") for p in self.spec.space.corners()]
-            epochs = [e if isinstance(e, int) else TrainConfig().epochs for e in given]
+            epochs = [e if isinstance(e, int) else s4core.TrainConfig().epochs for e in given]
             self._pruner = module.build(options, max(epochs))
         assert self._pruner is not None
         return self._pruner
@@ -224,6 +224,10 @@ class Study:
     def enqueue(self, values: Mapping[str, Any], *, label: str = "enqueued") -> None:
         """Have a configuration run next: parameters by dotted path; the rest is sampled."""
         seeding.enqueue(self.ledger, values, label=label)
+
+    def enqueue_preset(self, name: str) -> None:
+        """Have a published experiment run next, on the data of this sweep."""
+        seeding.enqueue_preset(self.ledger, name)
 
     def reopen(self, number: int, *, epochs: int) -> TrialSpec:
         """Have a finished trial continued to so many epochs in all; `ask` hands it out first."""

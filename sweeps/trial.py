@@ -20,7 +20,6 @@ from typing import Any
 
 import data_prep
 import s4core
-from s4core.train.fit import choose_device
 from s4core.train.report import EpochReport
 
 from .files import write_json
@@ -136,6 +135,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _log_attempt(folder: Path, attempt: str, device: str | None) -> None:
+    from s4core.train.fit import choose_device
+
     about = {
         "time": time.time(),
         "attempt": attempt,

@@ -1,0 +1,54 @@
+"""`s4sweep best NAME`: the best trial, or the spec that runs it again."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "show the best trial of a sweep; --yaml prints a spec that runs it again"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the sweep")
+    parser.add_argument("--trial", type=int, metavar="N", help="this trial in place of the best")
+    parser.add_argument("--top", type=int, metavar="N", help="the N best trials")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--yaml", action="store_true", help="print a spec that runs it again")
+    shown.add_argument("--json", action="store_true", help="print one JSON object (a list: --top)")
+
+
+def main(args: argparse.Namespace) -> int:
+    import json
+
+    from cluster.errors import UserError
+    from sweeps import Study, home
+    from sweeps.rerun import rerun_yaml
+
+    study = Study.open(args.name, home())
+    result = study.result()
+    if args.trial is not None:
+        study.trial_spec(args.trial)  # raises for a number that is none
+        chosen = [t for t in result.trials if t.number == args.trial]
+    else:
+        chosen = list(result.ranked[: args.top or 1])
+    if not chosen:
+        raise UserError(f"sweep {args.name!r} has no trial with a value yet.")
+    if args.yaml:
+        print(rerun_yaml(study, chosen[0].number), end="")
+        return 0
+    if args.json:
+        shown = [{**t.to_json(), "folder": str(study.trial_folder(t.number))} for t in chosen]
+        print(json.dumps(shown if args.top else shown[0]))
+        return 0
+    metric = study.spec.objective.metric
+    for trial in chosen:
+        value = "no value" if trial.value is None else f"{metric} {trial.value:.4f}"
+        spread = f" +- {trial.spread:.4f} over {len(trial.repeats)} seeds" if trial.spread else ""
+        where = f" at epoch {trial.best_epoch} of {trial.epochs}" if trial.best_epoch else ""
+        print(f"trial {trial.number} ({trial.state.value}): {value}{spread}{where}")
+        for name, chosen_value in trial.params.items():
+            print(f"  {name}: {chosen_value}")
+        print(f"  folder: {study.trial_folder(trial.number)}")
+    if len(study.spec.objectives) > 1:
+        numbers = ", ".join(str(t.number) for t in result.front)
+        print(f"front (no trial is better in every objective): {numbers}")
+    return 0

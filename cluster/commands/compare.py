@@ -1,0 +1,47 @@
+"""`s4sweep compare SWEEP SWEEP`: what each reached, and with what."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "compare two or more sweeps: their best trials, spread, cost, and what differs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="+", help="sweeps")
+    parser.add_argument("--json", action="store_true", help="print one JSON list")
+
+
+def main(args: argparse.Namespace) -> int:
+    import json
+
+    from cluster.errors import UserError
+    from sweeps import Study, home
+    from sweeps.results import compare, differences
+
+    if len(args.names) < 2:
+        raise UserError("compare wants two or more sweeps.")
+    studies = [Study.open(name, home()) for name in args.names]
+    rows = compare(studies)
+    if args.json:
+        print(json.dumps(rows))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="sweeps", title_justify="left")
+    for column in rows[0]:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    console = Console()
+    console.print(table)
+    table = Table(title="where the best trials differ", title_justify="left")
+    table.add_column("value")
+    for study in studies:
+        table.add_column(study.spec.name)
+    for path, values in differences(studies).items():
+        table.add_row(path, *("" if v is None else str(v) for v in values))
+    if table.row_count:
+        console.print(table)
+    return 0

@@ -1,0 +1,40 @@
+"""`s4sweep enqueue NAME key=value...`: the next trial of a sweep, from any terminal."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = """have a configuration run next; what is not given is sampled
+
+  s4sweep enqueue quickstart train.lr=0.01 model=s4d
+  s4sweep enqueue quickstart preset=smnist/annotated-s4   a published experiment on this data"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the sweep")
+    parser.add_argument(
+        "words", metavar="KEY=VALUE", nargs="+", help="parameters of the space, or preset=NAME"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    from cluster.errors import UserError
+    from sweeps import Study, home
+    from sweeps.lease import is_alive, read_lock
+    from sweeps.single import read_settings
+
+    study = Study.open(args.name, home())
+    values = read_settings(args.words)
+    preset = values.pop("preset", None)
+    if preset is not None and values:
+        raise UserError("preset=NAME stands alone: it gives every value.")
+    if preset is not None:
+        study.enqueue_preset(str(preset))
+    else:
+        study.enqueue(values)
+    waiting = sum(t.state.value == "waiting" for t in study.result().trials)
+    print(f"{args.name}: {waiting} trial(s) waiting")
+    held = read_lock(study.folder)
+    if held is None or not is_alive(held):
+        print(f"nobody runs it now: s4sweep resume {args.name}")
+    return 0

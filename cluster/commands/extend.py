@@ -1,0 +1,32 @@
+"""`s4sweep extend NAME --trials +20`: a running sweep takes it up by itself."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "let a sweep have more trials, while it runs or afterwards"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the sweep")
+    parser.add_argument(
+        "--trials", required=True, metavar="[+]N", help="N in all, or with + so many more"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    from cluster.errors import UserError
+    from sweeps import Study, home
+    from sweeps.lease import is_alive, read_lock
+
+    digits = args.trials.lstrip("+-")
+    if not digits.isdigit():
+        raise UserError(f"--trials wants a number like 40 or +20, got {args.trials!r}.")
+    study = Study.open(args.name, home())
+    by = int(args.trials) if args.trials[0] in "+-" else int(args.trials) - study.target
+    target = study.extend(by)
+    held = read_lock(study.folder)
+    print(f"{args.name}: {target} trials in all")
+    if held is None or not is_alive(held):
+        print(f"nobody runs it now: s4sweep resume {args.name}")
+    return 0

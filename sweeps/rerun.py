@@ -1,0 +1,27 @@
+"""A spec that runs one trial of a sweep again: plain values in place of ranges, the same seed."""
+
+from __future__ import annotations
+
+import yaml
+
+from .files import plain
+from .study import Study
+
+
+def rerun_yaml(study: Study, number: int) -> str:
+    """Give the YAML; `load_spec` takes it."""
+    trial = study.trial_spec(number)
+    objectives = [plain(o) for o in study.spec.objectives]
+    several = {"objectives": objectives} if len(objectives) > 1 else {"objective": objectives[0]}
+    tree = {
+        "name": f"{study.spec.name}-{number}",
+        **several,
+        "data": plain(trial.data),
+        "model": plain(trial.model),
+        "train": plain(trial.train),
+        "seed": trial.seed,
+        "search": {"sampler": "grid", "trials": 1},
+        "resources": {k: v for k, v in plain(study.spec.resources).items() if v not in (None, {})},
+    }
+    head = f"# Trial {number} of sweep {study.spec.name}, as it was run.\n"
+    return head + yaml.safe_dump(tree, sort_keys=False)

@@ -1,0 +1,203 @@
+"""Looking at a sweep from a notebook or a command: `open_sweep`, tables, tests, exports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import s4core
+
+from .errors import StudyError
+from .files import write_json
+from .home import home as default_home
+from .presets import Published, find_preset, preset_names
+from .study import Study
+from .trial import open_data, read_metrics
+from .types import TrialResult
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Sweep:
+    """A sweep to look at; made by `open_sweep`.
+
+    >>> sweep = open_sweep("quickstart")  # doctest: +SKIP
+    >>> sweep.trials()  # a data frame, a row a trial
+    >>> model, about = sweep.load_model()  # the best one, ready to be called
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    def trials(self) -> pandas.DataFrame:
+        """A row a trial, best first: number, state, value, ..., and a column a parameter."""
+        import pandas
+
+        result = self.study.result()
+        unranked = [t for t in result.trials if t not in result.ranked]
+        rows = []
+        for trial in (*result.ranked, *unranked):
+            row = trial.to_json()
+            params = row.pop("params")
+            rows.append({**row, **{f"params.{k}": v for k, v in params.items()}})
+        return pandas.DataFrame(rows)
+
+    def curves(self, *metrics: str) -> pandas.DataFrame:
+        """A row an epoch and trial: trial, epoch, time, and the metrics (default: all)."""
+        import pandas
+
+        rows = []
+        for trial in self.study.result().trials:
+            for line in read_metrics(self.study.trial_folder(trial.number)):
+                known = line["metrics"]
+                chosen = {k: known.get(k) for k in metrics} if metrics else known
+                about = {"trial": trial.number, "epoch": line["epoch"], "time": line["time"]}
+                rows.append({**about, **chosen})
+        return pandas.DataFrame(rows)
+
+    def best(self) -> TrialResult:
+        """The best trial; StudyError while none has a value."""
+        return pick(self.study, None)
+
+    def load_model(self, number: int | None = None, checkpoint: str = "best") -> tuple[Any, Any]:
+        """Build the model of a trial (default: the best) with its weights, in eval mode.
+
+        Gives it with what made it, as `s4core.load_model` does.
+        """
+        folder = self.study.trial_folder(pick(self.study, number).number)
+        return s4core.load_model(folder, checkpoint=checkpoint)
+
+
+def open_sweep(name: str, home: Path | str | None = None) -> Sweep:
+    """Open a sweep to look at; StudyError with the nearest name if there is none."""
+    return Sweep(Study.open(name, Path(home) if home is not None else default_home()))
+
+
+def pick(study: Study, number: int | None) -> TrialResult:
+    """Give a trial by its number, or the best one; StudyError if there is none."""
+    result = study.result()
+    if number is None:
+        if result.best is None:
+            raise StudyError(f"sweep {study.spec.name!r} has no trial with a value yet.")
+        return result.best
+    found = [t for t in result.trials if t.number == number]
+    if not found:
+        raise StudyError(f"sweep {study.spec.name!r} has no trial {number}.")
+    return found[0]
+
+
+def test_trial(
+    study: Study,
+    number: int | None,
+    *,
+    split: str = "test",
+    checkpoint: str = "best",
+    options: Mapping[str, Any] | None = None,
+) -> tuple[int, dict[str, float]]:
+    """Score a trial (default: the best) on a split; gives its number and the metrics.
+
+    options: of the data set, in place of the trial's (`rate: 2` is the published test on half the
+    sampling rate). The plain test of best.pt is kept in the trial's test.json.
+    """
+    trial = pick(study, number)
+    folder = study.trial_folder(trial.number)
+    spec = study.trial_spec(trial.number)
+    if options:
+        spec = type(spec).from_json({**spec.to_json(), "data": {**spec.data, **options}})
+    data = open_data(spec, study.home)
+    if split not in data.splits:
+        raise StudyError(f"the data have no split {split!r}; there are {', '.join(data.splits)}.")
+    metrics = s4core.evaluate(folder, data, split=split, checkpoint=checkpoint)
+    if (split, checkpoint) == ("test", "best") and not options:
+        write_json(folder / "test.json", metrics)
+    return trial.number, metrics
+
+
+def published_of(study: Study, number: int) -> Published | None:
+    """What was published for the experiment that a trial repeats, if it repeats one."""
+    label = pick(study, number).label
+    return find_preset(label).published if label in preset_names() else None
+
+
+def compare(studies: Sequence[Study]) -> list[dict[str, Any]]:
+    """A row a sweep: what it reached, over how many trials, for how many hours."""
+    rows = []
+    for study in studies:
+        result = study.result()
+        best = result.best
+        values = sorted(t.value for t in result.ranked if t.value is not None)
+        test = _kept_test(study, best.number) if best else {}
+        metric = result.objective.metric
+        rows.append(
+            {
+                "sweep": study.spec.name,
+                "metric": metric,
+                "best": best.value if best else None,
+                "median": values[len(values) // 2] if values else None,
+                "test": test.get(metric.replace("val/", "test/", 1)),
+                "trial": best.number if best else None,
+                "trials": len(result.ranked),
+                "hours": sum(t.seconds for t in result.trials) / 3600,
+            }
+        )
+    return rows
+
+
+def differences(studies: Sequence[Study]) -> dict[str, list[Any]]:
+    """Where the best trials differ: dotted path, and the value of each sweep (None: absent)."""
+    flats = []
+    for study in studies:
+        best = study.best()
+        spec = study.trial_spec(best.number) if best else None
+        blocks = {"data": spec.data, "model": spec.model, "train": spec.train} if spec else {}
+        flats.append(dict(_flat(blocks, "")))
+    paths = sorted({path for flat in flats for path in flat})
+    table = {path: [flat.get(path) for flat in flats] for path in paths}
+    return {p: v for p, v in table.items() if any(x != v[0] for x in v)}
+
+
+def export_trial(
+    study: Study,
+    number: int | None,
+    to: Path | None,
+    *,
+    checkpoint: str = "best",
+    onnx: bool = False,
+) -> Path:
+    """Write a trial's model (default: the best) to a folder of its own; gives the folder."""
+    from s4core.export import export
+
+    trial = pick(study, number)
+    folder = to or Path(f"{study.spec.name}-{trial.number}")
+    facts = {
+        "sweep": study.spec.name,
+        "trial": trial.number,
+        "objective": {"metric": study.spec.objective.metric, "value": trial.value},
+        "epoch": trial.best_epoch,
+        "data": dict(study.trial_spec(trial.number).data),
+        "params": dict(trial.params),
+        "test": _kept_test(study, trial.number),
+    }
+    source = study.trial_folder(trial.number)
+    export(source, folder, checkpoint=checkpoint, facts=facts, onnx=onnx)
+    return folder
+
+
+def _kept_test(study: Study, number: int) -> dict[str, float]:
+    try:
+        text = (study.trial_folder(number) / "test.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    kept: dict[str, float] = json.loads(text)
+    return kept
+
+
+def _flat(value: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, inner in value.items():
+        path = f"{prefix}{key}"
+        found += _flat(inner, f"{path}.") if isinstance(inner, Mapping) else [(path, inner)]
+    return found

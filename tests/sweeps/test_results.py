@@ -1,0 +1,149 @@
+"""A whole small sweep in this process, and everything that can be done with it afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sweeps
+from s4core.export import load_exported
+from s4core.train.report import EpochReport
+from sweeps import Study, TrialResult, TrialSpec, TrialState, open_sweep, results
+from sweeps.rerun import rerun_yaml
+
+Load = Callable[..., sweeps.SweepSpec]
+
+
+class Events:
+    """What a sweep tells whoever watches."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.epochs: list[tuple[int, int]] = []
+        self.ended: list[int] = []
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self.started.append(spec.number)
+
+    def trial_reported(self, number: int, report: EpochReport) -> None:
+        self.epochs.append((number, report.epoch))
+
+    def trial_ended(self, result: TrialResult) -> None:
+        self.ended.append(result.number)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Events]:
+    """The sweep of conftest, run inline with one trial that fails."""
+    path = tmp_path_factory.mktemp("yaml") / "tiny.yaml"
+    path.write_text(
+        "name: tiny\n"
+        "data: {name: listops, train: 48, val: 24, test: 24, min_length: 3, max_length: 16, "
+        "l_max: 16}\n"
+        "model: {name: s4d, d_model: 8, n_layers: {choice: [1, 2]}, init: {choice: [lin, inv]}}\n"
+        "train: {epochs: 2, batch_size: 16, lr: {log_uniform: [0.001, 0.1]}}\n"
+        "search: {sampler: random, trials: 3}\n"
+    )
+    events = Events()
+    sweeps.run_inline(sweeps.load_spec(path), home, events)
+    return Study.open("tiny", home), events
+
+
+def test_everything_was_said_once_and_is_on_disk(run: tuple[Study, Events]) -> None:
+    study, events = run
+    assert events.started == events.ended == [0, 1, 2]
+    assert events.epochs == [(n, e) for n in range(3) for e in (1, 2)]
+    for trial in study.result().trials:
+        assert trial.state is TrialState.COMPLETED
+        files = {p.name for p in study.trial_folder(trial.number).iterdir()}
+        assert {"spec.json", "lease.json", "metrics.jsonl", "last.pt", "best.pt",
+                "result.json"} <= files  # fmt: skip
+    assert not (study.folder / "lock.json").exists()
+    assert (study.folder / "sweep.yaml").read_text().startswith("name: tiny\n")
+
+
+def test_running_it_again_runs_nothing(run: tuple[Study, Events], home: Path) -> None:
+    study, _ = run
+    events = Events()
+    sweeps.run_inline(study.spec, home, events)
+    assert events.started == []
+
+
+def test_a_notebook_sees_trials_curves_and_the_best_model(
+    run: tuple[Study, Events], home: Path
+) -> None:
+    sweep = open_sweep("tiny", home)
+    trials = sweep.trials()
+    assert list(trials["value"]) == sorted(trials["value"], reverse=True)
+    assert {"number", "state", "params.train.lr", "params.model.init"} <= set(trials.columns)
+    curves = sweep.curves("val/accuracy", "val/loss")
+    assert list(curves.columns) == ["trial", "epoch", "time", "val/accuracy", "val/loss"]
+    assert len(curves) == 6
+    model, about = sweep.load_model()
+    assert about["model"]["name"] == "s4d"
+    y = model(torch.zeros(2, 16, dtype=torch.int64), lengths=torch.tensor([16, 9]))
+    assert y.shape == (2, 10)
+    best = sweep.best()
+    assert best.value == max(trials["value"])
+
+
+def test_a_trial_is_tested_and_its_figures_are_kept(run: tuple[Study, Events]) -> None:
+    study, _ = run
+    number, metrics = results.test_trial(study, None)
+    assert study.best() is not None and number == study.best().number  # type: ignore[union-attr]
+    assert set(metrics) >= {"test/accuracy", "test/loss"}
+    assert json.loads((study.trial_folder(number) / "test.json").read_text()) == metrics
+    with pytest.raises(sweeps.StudyError, match="the data have no split 'tset'"):
+        results.test_trial(study, 0, split="tset")
+    with pytest.raises(sweeps.StudyError, match="has no trial 77"):
+        results.test_trial(study, 77)
+
+
+def test_the_yaml_of_the_best_trial_runs_it_again_with_the_same_result(
+    run: tuple[Study, Events], load: Load, tmp_path: Path
+) -> None:
+    study, _ = run
+    best = study.best()
+    assert best is not None
+    spec = load(rerun_yaml(study, best.number))
+    again = sweeps.run_inline(spec, tmp_path / "elsewhere").best
+    assert again is not None
+    assert (again.value, again.best_epoch) == (best.value, best.best_epoch)
+
+
+def test_two_sweeps_are_compared(run: tuple[Study, Events], load: Load, home: Path) -> None:
+    study, _ = run
+    other = load(rerun_yaml(study, 0).replace("epochs: 2", "epochs: 1"))
+    sweeps.run_inline(other, home)
+    studies = [study, Study.open(other.name, home)]
+    rows = results.compare(studies)
+    assert [row["sweep"] for row in rows] == ["tiny", "tiny-0"]
+    assert [row["trials"] for row in rows] == [3, 1]
+    assert results.differences(studies)["train.epochs"] == [2, 1]
+    assert "data.name" not in results.differences(studies)
+
+
+def test_an_exported_model_computes_the_same(
+    run: tuple[Study, Events], home: Path, tmp_path: Path
+) -> None:
+    study, _ = run
+    folder = results.export_trial(study, None, tmp_path / "model")
+    assert {p.name for p in folder.iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    exported = load_exported(folder)
+    model, _ = open_sweep("tiny", home).load_model()
+    tokens = torch.from_numpy(np.arange(32).reshape(2, 16) % 18)
+    with torch.no_grad():
+        assert torch.equal(exported(tokens), model(tokens))
+    card = (folder / "README.md").read_text()
+    assert "parameters. Built again by" in card and '"sweep": "tiny"' not in card
+    assert '- sweep: "tiny"' in card

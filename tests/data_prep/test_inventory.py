@@ -23,9 +23,8 @@ def test_good_old_damaged_and_torn_are_told_apart(tmp_path, monkeypatch):
     torn.mkdir()
     folder.with_name(f"{folder.name}.bad-1").mkdir()
     assert states(tmp_path) == ["damaged", "good", "torn"]
-    assert [f.state for f in prune(tmp_path)] == ["damaged"], (
-        "somebody may still build the torn one"
-    )
+    # Somebody may still be building the torn one.
+    assert [f.state for f in prune(tmp_path)] == ["damaged"]
     old = time.time() - 2 * 24 * 3600
     os.utime(torn, (old, old))
     assert [f.state for f in prune(tmp_path, dry=True)] == ["torn"]

@@ -9,9 +9,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sweeps.errors import LeaseLost, SpecError, StudyError, SweepError, SweepLocked
+
+# At once, since the function has the name of its module, which would be found in its place.
+from sweeps.home import home, sweep_folder, sweep_names
+
 if TYPE_CHECKING:
-    from sweeps.errors import LeaseLost, SpecError, StudyError, SweepError, SweepLocked
-    from sweeps.home import home, sweep_folder, sweep_names
     from sweeps.inline import run_inline
     from sweeps.lease import SweepLock
     from sweeps.outcome import Outcome
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "errors": ("LeaseLost", "SpecError", "StudyError", "SweepError", "SweepLocked"),
-    "home": ("home", "sweep_folder", "sweep_names"),
     "inline": ("run_inline",),
     "lease": ("SweepLock",),
     "outcome": ("Outcome",),

@@ -1,4 +1,5 @@
-"""Weights of the reference implementations in our modules: build a model, then load into it.
+"""Weights of the reference implementations in our modules: build a model, then load into it
+(s4torch_* build it too, around a form of system that only they have).
 
 Every loader checks that each array has a place and each parameter an array, by shape, and says by
 name what does not fit. Outputs then agree to rounding (1e-6 in float32).
@@ -6,6 +7,8 @@ name what does not fit. Outputs then agree to rounding (1e-6 in float32).
 
 from s4core.convert.arrays import ConversionError
 from s4core.convert.s4 import load_s4_backbone, load_s4_block, load_s4_model, load_s4d_layer
+from s4core.convert.s4torch import s4torch_block, s4torch_layer, s4torch_model
+from s4core.convert.s5 import load_s5_layer, load_s5_model
 
 __all__ = [
     "ConversionError",
@@ -13,4 +16,9 @@ __all__ = [
     "load_s4_block",
     "load_s4_model",
     "load_s4d_layer",
+    "load_s5_layer",
+    "load_s5_model",
+    "s4torch_block",
+    "s4torch_layer",
+    "s4torch_model",
 ]

@@ -44,7 +44,8 @@ class StackOptions:
         final_act linear); h3: query, key, value, the key through a causal filter of shift_taps.
     ff: a feed-forward block of ff x d_model channels after every mixer's (0 none).
     block_pool, pool_stride, pool_expand, pool_every: shorten the sequence by pool_stride after
-        every pool_every-th block, the channels grow by pool_expand.
+        every pool_every-th block, the channels grow by pool_expand; a pool that would leave
+        pool_stride steps or fewer is left out (s4torch's rule).
     encoder: auto is an embedding for tokens and a linear map for floats. position: added to it.
     front: wavelet feeds the magnitudes of a continuous wavelet transform to the encoder.
     pooling: how the decoder of a task with one answer a sequence sees time. retrieval_features: nli

@@ -32,12 +32,9 @@ class Stack(nn.Module):
                 blocks.append(
                     feed_forward(options, d_model=d_model, expand=options.ff, index=index)
                 )
-            if options.block_pool != "none" and index % options.pool_every == 0:
-                if length // options.pool_stride < 1:
-                    raise ValueError(
-                        f"{index // options.pool_every} pools of stride {options.pool_stride} "
-                        f"leave nothing of {l_max} steps: use fewer layers or a larger pool_every."
-                    )
+            shorter = length // options.pool_stride
+            pools = options.block_pool != "none" and index % options.pool_every == 0
+            if pools and shorter > options.pool_stride:
                 pool = BlockPool(
                     options.block_pool,
                     d_model,
@@ -45,7 +42,7 @@ class Stack(nn.Module):
                     expand=options.pool_expand,
                 )
                 blocks.append(pool)
-                d_model, length = pool.d_output, length // options.pool_stride
+                d_model, length = pool.d_output, shorter
                 stride *= options.pool_stride
         self.blocks = nn.ModuleList(blocks)
         has_final = options.final_norm and options.prenorm and not options.double_norm

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from s4core import TaskShape, convert
-from s4core.models import sashimi
+from s4core import TaskShape, build, convert
+from s4core.models import s5, sashimi
 from s4core.nn.block import Block
+from s4core.nn.options import StackOptions
+from s4core.nn.pool import BlockPool
 from s4core.nn.stack import Stack
 from s4core.nn.systems import SystemOptions, make_layer
+from s4core.nn.wavelet import Wavelet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BARE = {"norm": "none", "residual": "none", "prenorm": False}
@@ -130,3 +133,95 @@ def test_weights_that_do_not_fit_are_named():
         config = sashimi.Config(d_model=6, n_layers=2, d_state=8, pool=(2, 2))
         unet = sashimi.build(config, TaskShape(d_input=6, d_output=2, length=32)).backbone
         convert.load_s4_backbone(unet, load("sashimi_standalone")[1])
+
+
+def s4torch_part(prefix):
+    with np.load(GOLDEN / "s4torch_part.npz") as file:
+        arrays = {k[len(prefix) + 1 :]: file[k] for k in file.files if k.startswith(prefix + "/")}
+    params = {k[7:]: v for k, v in arrays.items() if k.startswith("params/")}
+    return {k: torch.tensor(v) for k, v in arrays.items() if "/" not in k}, params
+
+
+@pytest.mark.parametrize("length", [17, 24])
+def test_an_s4torch_layer_by_convolution_and_by_step(length):
+    values, params = s4torch_part(f"layer_L{length}")
+    layer = convert.s4torch_layer(params, length)
+    assert_close(layer(values["u"]), values["y"], 1e-6)
+    assert_close(steps_of(layer, values["u"]), values["y"], 1e-6)
+    assert_close(layer(values["u"][:, :9]), values["y"][:, :9], 1e-6)
+    pieces = layer.forward_with_state(values["u"], layer.initial_state(2))[0]
+    assert_close(pieces, values["y"], 1e-6)
+
+
+def test_s4torch_blocks_with_their_norms_and_pooling():
+    values, params = s4torch_part("block_layer_pre")
+    block = convert.s4torch_block(StackOptions(d_model=5), 16, params)
+    assert_close(block(values["u"]), values["y"], 1e-6)
+    values, params = s4torch_part("block_layer_post")
+    block = convert.s4torch_block(StackOptions(d_model=5, prenorm=False), 16, params)
+    pool = BlockPool("avg", 5, stride=2)
+    assert_close(pool(block(values["u"])), values["y"], 1e-6)
+
+
+def test_an_s4torch_model_of_two_pooled_blocks():
+    """The recorded blocks in a row between two maps, as s4torch names them."""
+    torch.manual_seed(0)
+    values, params = s4torch_part("block_layer_pre")
+    state = {f"blocks.{i}.{k}": v for i in (0, 1) for k, v in params.items()}
+    encoder, decoder = torch.nn.Linear(2, 5), torch.nn.Linear(5, 3)
+    for name, linear in {"encoder": encoder, "decoder": decoder}.items():
+        state |= {f"{name}.{k}": v for k, v in linear.state_dict().items()}
+    options = StackOptions(d_model=5, n_layers=2, block_pool="avg", pool_stride=2)
+    shape = TaskShape(d_input=2, d_output=3, length=16)
+    model = convert.s4torch_model(options, shape, state).eval()
+    x = torch.randn(2, 16, 2)
+    pool = BlockPool("avg", 5, stride=2)
+    first = convert.s4torch_block(options, 16, params)
+    second = convert.s4torch_block(options, 8, params)
+    expected = decoder(pool(second(pool(first(encoder(x))))).mean(1))
+    assert_close(model(x), expected, 1e-6)
+
+
+def test_a_wavelet_adapter():
+    with np.load(GOLDEN / "s4torch_part.npz") as file:
+        x, y = torch.tensor(file["cwt/x"]), torch.tensor(file["cwt_adapter/y"])
+        weight = torch.tensor(file["cwt_adapter/params/linear.weight"])
+        bias = torch.tensor(file["cwt_adapter/params/linear.bias"])
+    ours = torch.nn.functional.linear(Wavelet(1, 50, crop=False)(x[..., None]), weight, bias)
+    assert_close(ours, y, 1e-5)
+
+
+S5_CASE = "fullglu_bn_pre_bi_pool"
+
+
+def s5_model():
+    with np.load(GOLDEN / "s5_jax_part.npz") as file:
+        prefix = f"model/{S5_CASE}/"
+        arrays = {k[len(prefix) :]: file[k] for k in file.files if k.startswith(prefix)}
+    config = s5.Config(
+        d_model=6, n_layers=2, d_state=8, blocks=1, bidirectional=True, final_act="glu"
+    )
+    model = build(config, TaskShape(d_input=4, d_output=5, length=21)).double()
+    convert.load_s5_model(
+        model, {k: v for k, v in arrays.items() if k.startswith(("params/", "batch_stats/"))}
+    )
+    return model, {k: torch.tensor(v) for k, v in arrays.items()}
+
+
+def test_an_s5_model_in_eval_mode():
+    model, arrays = s5_model()
+    log_p = torch.log_softmax(model.eval()(arrays["x"].double()), -1)
+    assert_close(log_p, arrays["logp_eval64"])
+    log_p = torch.log_softmax(model.float()(arrays["x"]), -1)
+    assert_close(log_p, arrays["logp_eval64"], 1e-6)
+
+
+def test_an_s5_model_in_training_mode_and_the_statistics_it_leaves():
+    model, arrays = s5_model()
+    log_p = torch.log_softmax(model.train()(arrays["x"].double()), -1)
+    assert_close(log_p, arrays["logp_train64"])
+    for i in (0, 1):
+        norm = model.backbone.blocks[i].prenorm
+        for ours, theirs in (("running_mean", "mean"), ("running_var", "var")):
+            expected = arrays[f"batch_stats_after64/encoder/layers_{i}/norm/{theirs}"]
+            assert_close(getattr(norm, ours), expected)

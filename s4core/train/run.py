@@ -1,0 +1,119 @@
+"""A run in its folder: taken over from disk, or begun; every epoch is on disk before it is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from s4core.config import TaskShape, nearest, to_mapping
+from s4core.models import model_config, model_mapping
+from s4core.train import checkpoint
+from s4core.train.config import TrainConfig
+from s4core.train.curve import Curve
+from s4core.train.data import TrainData
+from s4core.train.errors import CheckpointError
+from s4core.train.metrics import reported
+from s4core.train.patience import Mode
+from s4core.train.report import EpochReport
+from s4core.train.training import Training
+
+logger = logging.getLogger(__name__)
+
+_OTHERS = ("lr", "lr/ssm", "epoch_s", "samples_per_s", "peak_memory_mb")
+
+
+class Run:
+    """A model in training and the folder that keeps it; the arguments are those of `fit`.
+
+    replayed: the reports of the epochs that were done before, to be told again.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        shape: TaskShape,
+        train: TrainConfig,
+        data: TrainData,
+        folder: Path,
+        *,
+        metric: str,
+        mode: Mode,
+        seed: int,
+        device: torch.device,
+        guard: Callable[[], None] | None,
+    ) -> None:
+        block = model_mapping(model_config(model) if isinstance(model, Mapping) else model)
+        _check_objective(metric, shape, train)
+        self.made_by: Mapping[str, Any] = {
+            "model": block,
+            "shape": to_mapping(shape),
+            "train": to_mapping(train),
+            "objective": {"metric": metric, "mode": mode},
+            "seed": seed,
+        }
+        self.folder, self.guard = folder, guard
+        folder.mkdir(parents=True, exist_ok=True)
+        self.training = Training(block, shape, train, data, seed=seed, device=device)
+        self.curve = Curve(train, metric, mode)
+        self.replayed: list[EpochReport] = []
+        state = checkpoint.read_last(folder)
+        if state is not None:
+            _take_over(self.training, state, self.made_by, folder)
+            self.replayed = self.curve.replay(state["reports"])
+
+    def finish_epoch(self, metrics: dict[str, float]) -> EpochReport:
+        """Add the epoch that `training` has just done, put it on disk, and report it."""
+        report = self.curve.add(metrics)
+        if self.training.rank == 0:
+            self._save(report)
+        if self.training.world > 1:
+            dist.barrier()
+        return report
+
+    def _save(self, report: EpochReport) -> None:
+        # best.pt first: killed in between, the epoch is done again and writes the same best.pt.
+        made = {"made_by": self.made_by, "epoch": report.epoch}
+        if report.best:
+            weights = self.training.evaluated.state_dict()
+            best = {**made, "metrics": dict(report.metrics), "model": weights}
+            checkpoint.write(self.folder / checkpoint.BEST, best, guard=self.guard)
+        last = {**made, "reports": self.curve.metrics, **self.training.state()}
+        checkpoint.write(self.folder / checkpoint.LAST, last, guard=self.guard)
+
+
+def _check_objective(metric: str, shape: TaskShape, train: TrainConfig) -> None:
+    names = [f"train/{n}" for n in reported(shape)]
+    names += [f"val/{n}" for n in reported(shape, train.metrics)]
+    names += _OTHERS
+    if metric not in names:
+        raise ValueError(f"no metric {metric!r} for this task: {nearest(metric, names)}")
+
+
+def _take_over(
+    training: Training, state: Mapping[str, Any], made_by: Mapping[str, Any], folder: Path
+) -> None:
+    """Put the state of an earlier start into `training`; refuse that of something else."""
+    path = folder / checkpoint.LAST
+    for what in ("model", "shape", "objective"):
+        before, now = state["made_by"][what], made_by[what]
+        if before != now:
+            raise CheckpointError(
+                path, f"belongs to another {what}: {_difference(before, now)}. Use another folder."
+            )
+    changes = _difference(state["made_by"]["train"], made_by["train"])
+    if changes:
+        logger.info("%s: going on with other settings: %s.", path, changes)
+    try:
+        training.load(state)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(path, f"does not fit ({error}). Use another folder.") from error
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    keys = [k for k in {**before, **now} if before.get(k) != now.get(k)]
+    return ", ".join(f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in keys)

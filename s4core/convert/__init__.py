@@ -6,7 +6,13 @@ name what does not fit. Outputs then agree to rounding (1e-6 in float32).
 """
 
 from s4core.convert.arrays import ConversionError
-from s4core.convert.s4 import load_s4_backbone, load_s4_block, load_s4_model, load_s4d_layer
+from s4core.convert.s4 import (
+    load_s4_backbone,
+    load_s4_block,
+    load_s4_model,
+    load_s4d_layer,
+    load_s4nd_layer,
+)
 from s4core.convert.s4torch import s4torch_block, s4torch_layer, s4torch_model
 from s4core.convert.s5 import load_s5_layer, load_s5_model
 
@@ -16,6 +22,7 @@ __all__ = [
     "load_s4_block",
     "load_s4_model",
     "load_s4d_layer",
+    "load_s4nd_layer",
     "load_s5_layer",
     "load_s5_model",
     "s4torch_block",

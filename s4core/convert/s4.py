@@ -20,6 +20,7 @@ from s4core.nn.feed_forward import Pointwise
 from s4core.nn.model import SequenceModel
 from s4core.nn.norm import Norm
 from s4core.nn.pool import BlockPool
+from s4core.nn.s4nd import S4ND
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.nn.stack import Stack
 from s4core.nn.unet import Tier, UNet, UpPool
@@ -27,7 +28,7 @@ from s4core.ops.dplr import dplr_discretize, truncate, untruncate
 from s4core.ssm.diagonal import DiagonalSSM
 from s4core.ssm.dplr import DplrSSM
 
-_IGNORED = ("num_batches_tracked", "l_kernel_unused")
+_IGNORED = ("num_batches_tracked",)
 
 
 def load_s4_model(model: SequenceModel, state: Mapping[str, Any]) -> None:
@@ -63,6 +64,15 @@ def load_s4_block(block: Block, state: Mapping[str, Any]) -> None:
     """Load a standalone S4Block, which has neither norm nor residual, into a Block without them."""
     arrays = Arrays(state, ignore=_IGNORED)
     _s4_block(block, arrays)
+    arrays.done()
+
+
+def load_s4nd_layer(layer: S4ND, state: Mapping[str, Any]) -> None:
+    """Load an S4ND module without pointwise layers (linear=True): D and kernel.0, kernel.1, ..."""
+    arrays = Arrays(state, ignore=_IGNORED)
+    assign(layer.D, arrays.take("D"), "D")
+    for i, system in enumerate(layer.systems):
+        _kernel(system, arrays.below(f"kernel.{i}."))
     arrays.done()
 
 

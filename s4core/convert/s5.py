@@ -1,7 +1,8 @@
 """Weights of the JAX implementation of S5 (flax arrays, say from an npz) in our s5 model.
 
 Names are paths joined by "/": params/encoder/layers_0/seq/B,
-batch_stats/encoder/layers_0/norm/mean, ...; flax keeps linear maps as (in, out), ours are (out, in).
+batch_stats/encoder/layers_0/norm/mean, ...; flax keeps linear maps as (in, out), ours are
+(out, in).
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from s4core.ssm.modes import StepState
 class FreeDenseSSM(nn.Module):
     """x' = A x + B u, y = C x by the bilinear rule.
 
-    A (N, N), B (H, N), C (channels, H, N), dt (H, 1), kept as its logarithm. Made of given values; there is no initial distribution.
+    A (N, N), B (H, N), C (channels, H, N), dt (H, 1), kept as its logarithm. Made of given
+    values; there is no initial distribution.
     """
 
     ssm_lr_parameters: ClassVar[tuple[str, ...]] = ("A", "B", "dt")

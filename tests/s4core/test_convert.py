@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from s4core import TaskShape, build, convert
-from s4core.models import s5, sashimi
+from s4core.models import lssl, s4, s5, sashimi
 from s4core.nn.block import Block
 from s4core.nn.options import StackOptions
 from s4core.nn.pool import BlockPool
+from s4core.nn.s4nd import S4ND
 from s4core.nn.stack import Stack
-from s4core.nn.systems import SystemOptions, make_layer
+from s4core.nn.systems import SystemOptions, make_layer, make_system
 from s4core.nn.wavelet import Wavelet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -225,3 +226,58 @@ def test_an_s5_model_in_training_mode_and_the_statistics_it_leaves():
         for ours, theirs in (("running_mean", "mean"), ("running_var", "var")):
             expected = arrays[f"batch_stats_after64/encoder/layers_{i}/norm/{theirs}"]
             assert_close(getattr(norm, ours), expected)
+
+
+def test_a_causal_two_dimensional_layer():
+    values, state, config = load("s4nd_2d_linear_causal")
+    options = SystemOptions(d_model=3, d_state=8)
+    systems = [make_system(options, 3, l_max=length, kernels=1) for length in config["l_max"]]
+    layer = S4ND(systems, tuple(config["l_max"]), bidirectional=False).double()
+    convert.load_s4nd_layer(layer, state)
+    y = layer(values["u"].flatten(2).transpose(1, 2)).transpose(1, 2)
+    assert_close(y.view_as(values["y"]), values["y"])
+    assert_close(y.view_as(values["y"]), values["y_dense"])
+
+
+def test_a_learned_lssl_layer_with_its_steps():
+    """No loader: two arrays of the official layer are turned into ours by hand."""
+    values, state, _ = load("lssl_head_legs_learn1")
+    config = lssl.Config(d_model=4, d_state=8, channels=2, transition="legs", **BARE)
+    block = lssl.build(config, TaskShape(d_input=4, d_output=2, length=20)).double().eval()
+    block = block.backbone.blocks[0]
+    system, official = block.mixer.ssm, {k: torch.tensor(v) for k, v in state.items()}
+    ours = {
+        "A_lower": official["transition.dl"][1:-1],
+        "A_diag": official["transition.d"],
+        "A_upper": official["transition.du"][1:-1],
+        "A_left": official["transition.pl"],
+        "A_right": official["transition.pr"],
+        "A_shift": official["transition.c"],
+        "B": official["transition.b"],
+        "C": official["C"].transpose(0, 1),
+        "dt": official["log_dt"][:, None],
+    }
+    with torch.no_grad():
+        for name, value in ours.items():
+            getattr(system, name).copy_(value)
+        block.mixer.D.copy_(official["D"].t())
+        weight = official["output_linear.weight"].unflatten(1, (4, 2))  # "(h c)", ours "(c h)"
+        block.output.linear.weight.copy_(weight.transpose(1, 2).flatten(1))
+        block.output.linear.bias.copy_(official["output_linear.bias"])
+    assert_close(system.kernel(20), values["K_dense_HML"].transpose(0, 1))
+    assert_close(block(values["x"]), values["y"])
+    assert_close(steps_of(block, values["x"]), values["y"])
+
+
+def test_a_whole_training_checkpoint_with_encoder_and_decoder():
+    """The recorded backbone between two maps, under the names of a training checkpoint."""
+    values, state, _ = load("seqmodel_prenorm_layer_dplr")
+    config = s4.Config(d_model=6, n_layers=2, d_state=8, dt_transform="softplus")
+    model = build(config, TaskShape(d_input=6, d_output=3, length=20)).double().eval()
+    full = {f"model.{k}": v for k, v in state.items()}
+    full |= {"encoder.0.weight": np.eye(6), "encoder.0.bias": np.zeros(6)}
+    weight, bias = np.random.default_rng(0).normal(size=(3, 6)), np.ones(3)
+    full |= {"decoder.0.output_transform.weight": weight, "decoder.0.output_transform.bias": bias}
+    convert.load_s4_model(model, full)
+    expected = values["y"].mean(1) @ torch.tensor(weight).t() + 1.0
+    assert_close(model(values["x"]), expected)

@@ -1,0 +1,76 @@
+"""Liquid layers as models: causal ones step, published ones keep their numbers."""
+
+import pytest
+import torch
+
+from s4core import ConfigError, TaskShape, build
+from s4core.nn import liquid
+
+SHAPE = TaskShape(d_input=2, d_output=3, length=20)
+BLOCK = {"name": "liquid_s4", "d_model": 4, "n_layers": 2, "d_state": 4}
+
+
+def make(**fields):
+    torch.manual_seed(0)
+    return build({**BLOCK, **fields}, SHAPE).double().eval()
+
+
+def steps_of(model, x):
+    state = model.initial_state(x.shape[0])
+    for x_t in x.unbind(1):
+        y, state = model.step(x_t, state)
+    return y
+
+
+@pytest.mark.parametrize("fields", [{"liquid": "exact"}, {"liquid_degree": 4}])
+def test_causal_forms_step_and_continue(fields, monkeypatch):
+    model, x = make(**fields), torch.randn(3, 20, 2, dtype=torch.float64)
+    y = model(x)
+    assert (steps_of(model, x) - y).abs().max() < 1e-10
+    state = model.initial_state(3)
+    for piece in x.split([3, 17], 1):
+        pieced, state = model.forward_with_state(piece, state)
+    assert (pieced - y).abs().max() < 1e-10
+    (expected,) = torch.autograd.grad(y.square().sum(), model.encoder.linear.weight)
+    monkeypatch.setattr(liquid, "PIECE", 1)
+    y = model(x)
+    (gradient,) = torch.autograd.grad(y.square().sum(), model.encoder.linear.weight)
+    assert (gradient - expected).abs().max() < 1e-10 * expected.abs().max()
+
+
+@pytest.mark.parametrize("form", ["pb", "kb"])
+@pytest.mark.parametrize("structure", ["diagonal", "dplr"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_published_forms_see_the_future_and_survive_a_reload(form, structure, bidirectional):
+    fields = {"liquid": form, "structure": structure, "bidirectional": bidirectional}
+    model, x = make(**fields), torch.randn(2, 20, 2, dtype=torch.float64)
+    y = model(x)
+    assert y.isfinite().all()
+    torch.manual_seed(1)
+    other = build({**BLOCK, **fields}, SHAPE).double().eval()
+    assert not torch.allclose(other(x), y)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(x), y)
+    with pytest.raises(ValueError, match="see the future"):
+        model.initial_state(1)
+    linear = make(structure=structure, liquid=form, bidirectional=bidirectional)
+    for block in linear.backbone.blocks:
+        block.mixer.b.zero_()
+    assert not torch.allclose(linear(x), y)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"liquid_degree": 1}, "need liquid_degree >= 2, got 1"),
+        ({"discretize": "zoh"}, "liquid_s4 is bilinear"),
+        ({"channels": 2}, "one channel and no filter"),
+        ({"structure": "dplr"}, "needs structure diagonal"),
+        ({"bidirectional": True}, "needs structure diagonal and bidirectional false"),
+        ({"liquid": "pb", "liquid_degree": 18}, "at least 21 steps, got 20"),
+    ],
+)
+def test_what_cannot_be_is_refused(fields, text):
+    with pytest.raises(ConfigError) as error:
+        make(**fields)
+    assert text in str(error.value)

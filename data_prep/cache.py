@@ -151,10 +151,20 @@ def publish_once(
             manifest = dict(build(temporary))
             files = sorted(temporary.glob("*.arrow"))
             manifest["files"] = [_describe(path) for path in files]
-            manifest["created"] = time.time()
+            manifest.setdefault("created", time.time())
             write_atomic(temporary / "manifest.json", json.dumps(manifest, indent=1))
             fsync(temporary)
-            os.rename(temporary, target)
+            try:
+                os.rename(temporary, target)
+            except OSError as error:
+                # A file system whose locks do not reach other nodes: somebody was quicker.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                shutil.rmtree(temporary)
+                entry = _good(target)
+                if entry is None:
+                    raise Damaged(f"{target}, published by another node, is damaged.") from error
+                return entry, False
             fsync(folder)
         entry = Entry(target, manifest)
         _note_verified(entry)

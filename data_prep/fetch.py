@@ -30,7 +30,7 @@ from data_prep.sources import sha256_of
 
 _log = logging.getLogger(__name__)
 _BLOCK = 1 << 18
-Progress = Callable[[str, int, int], None]  # (file, bytes so far, bytes in all or 0 if unknown)
+Progress = Callable[[str, int, int], None]  # (file or split, done, in all or 0 if unknown)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
-from data_prep.prepare import Map
+from data_prep.build import Map
 
 
 @contextlib.contextmanager

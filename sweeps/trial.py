@@ -20,6 +20,7 @@ from typing import Any
 
 import data_prep
 import s4core
+from s4core.train.fit import choose_device
 from s4core.train.report import EpochReport
 
 from .files import write_json
@@ -50,7 +51,7 @@ def run_trial(
         lease.take()
         write_json(folder / "spec.json", spec.to_json())
         _log_attempt(folder, attempt, device)
-    data = open_data(spec, home)
+    data = open_data(spec, home, on_device=choose_device(device).type == "cuda")
     if rank == 0:
         rows = {split: described.rows for split, described in data.splits.items()}
         about = {"name": spec.data["name"], "fingerprint": data.fingerprint, "rows": rows}
@@ -76,10 +77,13 @@ def run_trial(
             yield report
 
 
-def open_data(spec: TrialSpec, home: Path) -> data_prep.Dataset:
-    """Open (and prepare, if need be) the data of a trial."""
+def open_data(spec: TrialSpec, home: Path, *, on_device: bool = False) -> data_prep.Dataset:
+    """Open (and prepare, if need be) the data of a trial.
+
+    on_device: small integers are scaled after they were moved, for a GPU at the end of a bus.
+    """
     options = {k: v for k, v in spec.data.items() if k != "name"}
-    return data_prep.open_dataset(spec.data["name"], options, home=home)
+    return data_prep.open_dataset(spec.data["name"], options, home=home, on_device=on_device)
 
 
 def task_shape(data: data_prep.Dataset) -> s4core.TaskShape:
@@ -135,8 +139,6 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _log_attempt(folder: Path, attempt: str, device: str | None) -> None:
-    from s4core.train.fit import choose_device
-
     about = {
         "time": time.time(),
         "attempt": attempt,

@@ -4,6 +4,7 @@ DashboardError (ValueError)
   RecordError   no such sweep in this home
   ServerError   the MLflow server did not come up
   ShipperBusy   another process ships the sweep
+  StoreAway     MLflow does not answer, or takes nothing
 """
 
 
@@ -21,3 +22,7 @@ class ServerError(DashboardError):
 
 class ShipperBusy(DashboardError):
     """Another process ships this sweep; it needs no help."""
+
+
+class StoreAway(DashboardError):
+    """MLflow does not answer, or takes nothing; nothing is lost, and trying again is safe."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dashboards import runs
 from dashboards.record import SweepRecord, TrialRecord
 from dashboards.ship_state import Shipped, TrialShipped
-from dashboards.store import is_gone, is_refusal
+from dashboards.store import is_gone, is_refusal, public
 from sweeps.types import Objective
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Sender:
 
     def refuse(self, what: str) -> None:
         """Note, once, that something will not be shipped and why."""
-        line = what.splitlines()[0][:500]
+        line = public(what.splitlines()[0])[:500]
         if line not in self.shipped.refused:
             self.shipped.refused.append(line)
             _logger.error("not shipped: %s", line)

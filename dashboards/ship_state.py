@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dashboards.record import SweepRecord, TrialRecord
-from dashboards.store import default_uri, public_uri
+from dashboards.store import default_uri, public
 from sweeps.files import read_json, write_json
 
 FILE = "ship.json"
@@ -62,7 +62,7 @@ class Lag:
 
 def load(record: SweepRecord, uri: str) -> Shipped:
     """What `uri` is known to have of the sweep; a fresh start if nothing is known."""
-    entry = (read_json(record.folder / FILE) or {}).get(public_uri(uri))
+    entry = (read_json(record.folder / FILE) or {}).get(public(uri))
     if entry is None:
         return Shipped()
     trials = {int(k): TrialShipped(**v) for k, v in entry.pop("trials").items()}
@@ -73,9 +73,9 @@ def save(record: SweepRecord, uri: str, shipped: Shipped) -> None:
     """Replace this store's entry, whole or not at all; nothing is written if it is the same."""
     entries: dict[str, Any] = read_json(record.folder / FILE) or {}
     entry = json.loads(json.dumps(dataclasses.asdict(shipped)))
-    if entries.get(public_uri(uri)) == entry:
+    if entries.get(public(uri)) == entry:
         return
-    entries[public_uri(uri)] = entry
+    entries[public(uri)] = entry
     write_json(record.folder / FILE, entries)
 
 

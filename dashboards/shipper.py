@@ -20,11 +20,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dashboards import experiment, ship_state, summary
-from dashboards.errors import ShipperBusy
+from dashboards.errors import ShipperBusy, StoreAway
 from dashboards.record import SweepRecord
 from dashboards.sender import Sender
 from dashboards.ship_state import Lag, Shipped, lag
-from dashboards.store import default_uri, open_client, public_uri
+from dashboards.store import default_uri, is_outage, open_client, public
 
 __all__ = ["Lag", "Shipper", "ShipperBusy", "lag", "start_shipper", "sync"]
 
@@ -102,9 +102,9 @@ class Shipper:
         if error is None:
             shipped.error = shipped.error_since = None
         else:
-            shipped.error = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+            shipped.error = public(f"{type(error).__name__}: {error}".splitlines()[0])[:500]
             shipped.error_since = shipped.error_since or time.time()
-            _logger.warning("%s does not take it: %s", public_uri(self.uri), shipped.error)
+            _logger.warning("%s does not take it: %s", public(self.uri), shipped.error)
         self._save(shipped)
 
 
@@ -132,7 +132,7 @@ def start_shipper(home: Path, name: str, tracking_uri: str | None = None) -> sub
 def sync(home: Path, name: str, uri: str | None = None) -> str:
     """Bring the store up to date with the home, once; returns the id of the sweep's experiment.
 
-    Raises ShipperBusy if a shipper is at work on the sweep, and what the store raises.
+    Raises ShipperBusy if a shipper is at work on the sweep, StoreAway if MLflow does not answer.
     """
     shipper = Shipper(home, name, uri)
     try:
@@ -140,6 +140,11 @@ def sync(home: Path, name: str, uri: str | None = None) -> str:
             return shipper.ship()
     except Timeout as error:
         raise ShipperBusy(f"a shipper is at work on sweep {name!r}; it needs no help.") from error
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        words = f"{shipper.uri} does not take it: {error}".splitlines()[0]
+        raise StoreAway(public(words)) from error
 
 
 def main(argv: list[str] | None = None) -> int:

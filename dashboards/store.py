@@ -38,9 +38,9 @@ def own_uri(home: Path) -> str:
     return f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
 
 
-def public_uri(uri: str) -> str:
-    """The URI without the user name and password that it may carry."""
-    return re.sub(r"//[^/@]*@", "//", uri, count=1)
+def public(text: str) -> str:
+    """A URI, or what was said of one, without the user names and passwords in it."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def open_client(home: Path, uri: str | None = None) -> MlflowClient:
@@ -77,6 +77,15 @@ def is_refusal(error: Exception) -> bool:
         "RESOURCE_ALREADY_EXISTS",
         "INVALID_STATE",
     )
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the store could not be reached or could not do it now."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return not is_refusal(error) and not is_gone(error)
+    return isinstance(error, OSError)
 
 
 def is_gone(error: Exception) -> bool:

@@ -43,8 +43,8 @@ def send(sender: Sender, goal: Objective) -> None:
 
 def url(server: str, experiment_id: str, *, has_view: bool) -> str:
     """The address of the sweep's page: with its charts if there is a view, else the plain page."""
-    page = f"{server}/#/experiments/{experiment_id}/runs"
-    return f"{page}?viewStateShareKey={KEY}&compareRunsMode=CHART" if has_view else page
+    page = f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return f"{page}&viewStateShareKey={KEY}&compareRunsMode=CHART" if has_view else page
 
 
 def page(server: str, record: SweepRecord) -> str:
@@ -79,15 +79,18 @@ def decode(tag: str) -> dict[str, Any]:
 
 def state(specs: Iterable[TrialSpec], goal: Objective) -> dict[str, Any]:
     """The page's state: which columns the table has, and which charts there are."""
+    specs = list(specs)
     numbers, names = _searched(specs)
+    # Parallel coordinates leave out the runs that lack one of the parameters.
+    shared = sorted(n for n in numbers | names if all(n in runs.chosen(s) for s in specs))
     best = f"best/{goal.metric}"
     section = "sweep"
     charts = [_line("sweep/best", "Best so far, by trials ended")]
-    if numbers | names:
+    if shared:
         charts.append(
             {
                 "type": "PARALLEL",
-                "selectedParams": sorted(numbers | names),
+                "selectedParams": shared,
                 "selectedMetrics": [best],
                 "showAllRuns": False,
                 "displayName": "What the search chose",

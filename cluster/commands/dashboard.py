@@ -69,7 +69,9 @@ def _page(url: str, record: object) -> str:
     from dashboards.record import SweepRecord
     from dashboards.views import page
 
-    return page(url, record) if isinstance(record, SweepRecord) else url
+    if not isinstance(record, SweepRecord):
+        return f"{url}/#/experiments?workflowType=machine_learning"
+    return page(url, record)
 
 
 def _ray_address() -> str:

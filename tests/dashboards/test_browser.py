@@ -147,6 +147,7 @@ def test_the_sweep_is_found_in_mlflow_by_clicking(page: Any, mlflow: tuple[str, 
 
     show_as(page, 1600, 1000, "light")
     page.get(f"{mlflow[0]}/#/experiments")
+    until(page, lambda p: p.find_element(By.XPATH, "//*[text()='Model training']")).click()
     until(page, lambda p: p.find_element(By.LINK_TEXT, "searched")).click()
     until(page, lambda p: p.find_element(By.LINK_TEXT, "00-summary"))
     until(page, lambda p: p.find_element(By.LINK_TEXT, "0003")).click()

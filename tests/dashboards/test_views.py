@@ -45,4 +45,6 @@ def test_an_unknown_mlflow_gets_the_plain_page(home: Path, monkeypatch: pytest.M
     sweep_folders.make_sweep(home)
     experiment = open_client(home).get_experiment(sync(home, "demo"))
     assert views.TAG not in experiment.tags
-    assert views.url("http://h:1", "7", has_view=False) == "http://h:1/#/experiments/7/runs"
+    assert views.url("http://h:1", "7", has_view=False) == (
+        "http://h:1/#/experiments/7/runs?workflowType=machine_learning"
+    )

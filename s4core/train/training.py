@@ -40,10 +40,14 @@ _LOOK_EVERY = 50
 @contextlib.contextmanager
 def seeded(device: torch.device, *numbers: int) -> Iterator[None]:
     """Draw from torch's global generators as if seeded by `numbers`; put them back afterwards."""
-    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of(*numbers))
         yield
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed that is a function of all the numbers (each >= 0)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -131,16 +135,36 @@ class Training:
             trained, examples = self._train_epoch(epoch, plateau)
         trained_s = time.perf_counter() - start
         validated = self.evaluate("val")
-        step = epoch * self.steps_per_epoch - 1
         return {
             **{f"train/{k}": v for k, v in trained.items()},
             **{f"val/{k}": v for k, v in validated.items()},
-            "lr": self._rate(self.train.lr, step, plateau),
-            "lr/ssm": self._rate(self.train.ssm_rate, step, plateau),
+            **self.rates(epoch, plateau),
             "epoch_s": time.perf_counter() - start,
             "samples_per_s": examples / trained_s,
             "peak_memory_mb": peak_memory_mb(self.device),
         }
+
+    def rates(self, epoch: int, plateau: float) -> dict[str, float]:
+        """The rates that the last step of `epoch` uses, as metrics."""
+        step = epoch * self.steps_per_epoch - 1
+        return {
+            "lr": self.rate(self.train.lr, step, plateau),
+            "lr/ssm": self.rate(self.train.ssm_rate, step, plateau),
+        }
+
+    def rate(self, base: float, step: int, plateau: float) -> float:
+        """The rate that step `step` (from 0, over all epochs) uses for the full rate `base`."""
+        return learning_rate(
+            self.train, base, step=step, steps_per_epoch=self.steps_per_epoch, plateau=plateau
+        )
+
+    def train_batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch of training."""
+        return self._batches("train", batch_size=self.train.batch_size, epoch=epoch, shuffle=True)
+
+    def train_meter(self) -> Meter:
+        """A meter of the loss that is trained."""
+        return self._meter((), self.train.label_smoothing)
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Score the evaluated model on a split."""
@@ -162,15 +186,13 @@ class Training:
 
     def _train_epoch(self, epoch: int, plateau: float) -> tuple[dict[str, float], int]:
         self._wrapped.train()
-        meter = self._meter((), self.train.label_smoothing)
-        batches = self._batches(
-            "train", batch_size=self.train.batch_size, epoch=epoch, shuffle=True
-        )
+        meter = self.train_meter()
         examples = 0
-        for index, group in enumerate(_groups(batches, self.train.accumulate)):
+        groups = _groups(self.train_batches(epoch), self.train.accumulate)
+        for index, group in enumerate(groups):
             step = (epoch - 1) * self.steps_per_epoch + index
             for parameters in self.optimizer.param_groups:
-                parameters["lr"] = self._rate(parameters["base_lr"], step, plateau)
+                parameters["lr"] = self.rate(parameters["base_lr"], step, plateau)
             examples += self._step(group, meter)
             if index % _LOOK_EVERY == 0 and self.world == 1:
                 _look(meter, epoch)
@@ -245,11 +267,6 @@ class Training:
             value_loss=self.train.value_loss,
         )
 
-    def _rate(self, base: float, step: int, plateau: float) -> float:
-        return learning_rate(
-            self.train, base, step=step, steps_per_epoch=self.steps_per_epoch, plateau=plateau
-        )
-
     def _no_sync(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
         if wanted and isinstance(self._wrapped, DistributedDataParallel):
             return self._wrapped.no_sync()
@@ -271,7 +288,11 @@ def _average(model: nn.Module, decay: float) -> AveragedModel:
     """Average the weights; the decay grows to its full value, so that the first ones fade soon."""
 
     def update(averages: Any, weights: Any, count: Any) -> None:
+        if not weights[0].is_floating_point():
+            torch._foreach_copy_(list(averages), list(weights))  # a counter, say
+            return
         young = (1.0 + float(count)) / (10.0 + float(count))
         torch._foreach_lerp_(list(averages), list(weights), 1.0 - min(decay, young))
 
-    return AveragedModel(model, multi_avg_fn=update)
+    # Buffers too: batch norm statistics of the newest weights do not fit the averaged ones.
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

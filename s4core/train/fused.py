@@ -1,0 +1,182 @@
+"""K trials of one shape trained as one model: the same stream of reports for each, sooner.
+
+Each trial keeps its own folder, checkpoints, data order, rates, decay, dropout and patience, and
+`fit` can go on with any of them later (and this with what `fit` began). Equal to separate training
+up to rounding. It pays where steps are short: see benchmarks/training.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from s4core.config import TaskShape
+from s4core.train.config import TrainConfig
+from s4core.train.data import Batch, TrainData, to_device
+from s4core.train.errors import Diverged
+from s4core.train.fit import choose_device
+from s4core.train.fused_model import FusedModel, unfusable
+from s4core.train.fused_optim import StackedAdamW
+from s4core.train.measure import peak_memory_mb, reset_peak_memory
+from s4core.train.metrics import Meter
+from s4core.train.patience import Mode
+from s4core.train.report import EpochReport
+from s4core.train.run import Run
+from s4core.train.training import seed_of
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Member:
+    """One of the trials; the fields are the arguments of `fit`."""
+
+    model: Any
+    train: TrainConfig
+    folder: Path
+    seed: int = 0
+    guard: Callable[[], None] | None = None
+
+
+def fit_together(
+    members: Sequence[Member],
+    shape: TaskShape,
+    data: TrainData,
+    *,
+    metric: str = "val/accuracy",
+    mode: Mode = "max",
+    device: torch.device | str | None = None,
+    is_stopped: Callable[[int], bool] = lambda index: False,
+) -> Iterator[tuple[int, EpochReport | Diverged]]:
+    """Train the members as one; yield (index, report) as `fit` would for each, in turns.
+
+    A member whose loss is no number any more yields its `Diverged` and leaves; so does, without a
+    word, one for which `is_stopped` says so when its report has been told.
+    Raises ValueError if the members cannot be fused (see `why_not`), and what `fit` raises.
+    """
+    if reason := why_not([m.train for m in members]):
+        raise ValueError(f"cannot fuse these trials: {reason}.")
+    place = choose_device(device)
+    runs = {
+        index: Run(
+            member.model,
+            shape,
+            member.train,
+            data,
+            member.folder,
+            metric=metric,
+            mode=mode,
+            seed=member.seed,
+            device=place,
+            guard=member.guard,
+        )
+        for index, member in enumerate(members)
+    }
+    for index, run in runs.items():
+        if reason := unfusable(run.training.model):
+            raise ValueError(f"cannot fuse these trials: {reason}.")
+        yield from ((index, report) for report in run.replayed)
+    active = [i for i, run in runs.items() if run.curve.stopped_by is None and not is_stopped(i)]
+    while active:
+        # A crowd that shrinks is stacked anew: nothing is computed for who has left.
+        crowd = _Crowd([runs[i] for i in active], place)
+        before = list(active)
+        while active == before:
+            for index, outcome in zip(before, crowd.run_epoch(), strict=True):
+                if isinstance(outcome, Diverged):
+                    active.remove(index)
+                    yield index, outcome
+                    continue
+                report = runs[index].finish_epoch(outcome)
+                yield index, report
+                if report.stopped_by is not None or is_stopped(index):
+                    active.remove(index)
+
+
+def why_not(trains: Sequence[TrainConfig]) -> str | None:
+    """Why trials with these settings cannot be fused; None if they can."""
+    for train in trains:
+        if train.optimizer != "adamw" or train.accumulate > 1 or train.ema > 0:
+            return "only AdamW without accumulation and averaging is fused"
+        if train.precision != "fp32" or train.compile:
+            return "only float32 without torch.compile is fused"
+    if len({(t.batch_size, t.betas) for t in trains}) > 1:
+        return "batch_size and betas must be the same"
+    return None
+
+
+class _Crowd:
+    """Runs in step with each other; `run_epoch` trains one epoch of each."""
+
+    def __init__(self, runs: Sequence[Run], device: torch.device) -> None:
+        self._runs, self._device = runs, device
+        self._generators = [torch.Generator(device) for _ in runs]
+        trainings = [run.training for run in runs]
+        self._model = FusedModel([t.model for t in trainings], self._generators)
+        self._optimizer = StackedAdamW(self._model.parameters, [t.optimizer for t in trainings])
+
+    def run_epoch(self) -> list[dict[str, float] | Diverged]:
+        """Train the next epoch of every run and validate it; the metrics of each, or its end."""
+        start = time.perf_counter()
+        reset_peak_memory(self._device)
+        for run, generator in zip(self._runs, self._generators, strict=True):
+            generator.manual_seed(seed_of(run.training.seed, run.curve.epoch + 1, 0))
+        meters, examples = self._train()
+        self._model.scatter()
+        self._optimizer.scatter()
+        seconds = time.perf_counter() - start
+        outcomes: list[dict[str, float] | Diverged] = []
+        for run, meter in zip(self._runs, meters, strict=True):
+            loss = meter.loss_so_far
+            if not math.isfinite(loss):
+                outcomes.append(Diverged(run.curve.epoch + 1, loss))
+                continue
+            began = time.perf_counter()
+            validated = run.training.evaluate("val")
+            share = seconds / len(self._runs)
+            outcomes.append(
+                {
+                    **{f"train/{k}": v for k, v in meter.result().items()},
+                    **{f"val/{k}": v for k, v in validated.items()},
+                    **run.training.rates(run.curve.epoch + 1, run.curve.plateau.factor),
+                    "epoch_s": share + time.perf_counter() - began,
+                    "samples_per_s": examples / share,
+                    "peak_memory_mb": peak_memory_mb(self._device),
+                }
+            )
+        return outcomes
+
+    def _train(self) -> tuple[list[Meter], int]:
+        trainings = [run.training for run in self._runs]
+        meters = [t.train_meter() for t in trainings]
+        feeds = [
+            t.train_batches(run.curve.epoch + 1)
+            for t, run in zip(trainings, self._runs, strict=True)
+        ]
+        examples = 0
+        for step, batches in enumerate(zip(*feeds, strict=True)):
+            for index, (run, t) in enumerate(zip(self._runs, trainings, strict=True)):
+                done = run.curve.epoch * t.steps_per_epoch + step
+                bases = [group["base_lr"] for group in t.optimizer.param_groups]
+                now = [t.rate(base, done, run.curve.plateau.factor) for base in bases]
+                self._optimizer.rates[index] = now
+            examples += self._step(batches, meters)
+        return meters, examples
+
+    def _step(self, batches: tuple[Batch, ...], meters: list[Meter]) -> int:
+        tokens = self._runs[0].training.shape.tokens
+        tensors = [to_device(batch, self._device, tokens=tokens) for batch in batches]
+        outputs = self._model(torch.stack([t.x for t in tensors]))
+        losses: list[Tensor] = []
+        for output, batch, meter in zip(outputs, tensors, meters, strict=True):
+            total, count = meter.loss(output, batch.y, batch.lengths)
+            losses.append(total / max(count, 1.0))
+        self._optimizer.zero_grad()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step([run.training.train.grad_clip for run in self._runs])
+        return tensors[0].size

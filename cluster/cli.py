@@ -145,6 +145,12 @@ def _run(argv: list[str]) -> int:
         from cluster.submit import relay_command
 
         return relay_command(argv, args.address, insecure=args.insecure)
+    if "://" in os.environ.get("S4SWEEP_HOME", ""):
+        from sweeps.remote_home import mirror, refresh
+
+        there = mirror()
+        if there is not None:
+            refresh(there, checkpoints=getattr(args, "name", None))
     status: int = args.main(args)
     return status
 

@@ -53,8 +53,7 @@ def _on_node(node_id: str) -> Any:
 
 @ray.remote(num_cpus=0, max_retries=2)  # type: ignore[untyped-decorator]
 def _prepare(block: dict[str, Any], home: str, address: str) -> str:
-    from data_prep import open_dataset
+    from sweeps.remote_home import open_anywhere
 
-    options = {key: value for key, value in block.items() if key != "name"}
-    dataset = open_dataset(block["name"], options, home=Path(home))
+    dataset = open_anywhere(block, home=Path(home))
     return f"{address}: {block['name']} {dataset.fingerprint[:12]}"

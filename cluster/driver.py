@@ -26,6 +26,7 @@ from cluster.tune import run_attempt
 from cluster.worker import Job
 from dashboards.shipper import start_shipper
 from sweeps import Study, SweepLock, SweepSpec
+from sweeps.remote_home import kept
 from sweeps.types import SweepResult
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def drive(study: Study, home: Path, *, show: Show, settings: Settings) -> Ended:
     """
     driver = Driver(study, home, show=show, settings=settings)
     shipper: subprocess.Popen[Any] | None = None
-    with SweepLock(study.folder):
+    with kept(study.folder), SweepLock(study.folder):
         study.recover()
         with driver.stop.caught(), obeying(study.folder, driver.stop.obey):
             if settings.track:

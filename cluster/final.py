@@ -28,21 +28,21 @@ def test_best(study: Study, home: Path, placement: Placement) -> dict[str, float
 
 def test_trial(folder: str, home: str) -> dict[str, float] | None:
     """Evaluate best.pt of one trial on the test split and keep the figures in test.json."""
-    from data_prep import open_dataset
     from s4core import evaluate
+    from sweeps.remote_home import bring_trial, open_anywhere, send_test
 
-    here = Path(folder)
+    here = bring_trial(Path(folder), home=Path(home))
     kept = here / "test.json"
     if kept.exists() and kept.stat().st_mtime >= (here / "best.pt").stat().st_mtime:
         metrics: dict[str, float] = json.loads(kept.read_text())
         return metrics
     spec = TrialSpec.from_json(json.loads((here / "spec.json").read_text()))
-    options = {key: value for key, value in spec.data.items() if key != "name"}
-    dataset = open_dataset(spec.data["name"], options, home=Path(home))
+    dataset = open_anywhere(spec.data, home=Path(home))
     if "test" not in dataset.splits:
         return None
     metrics = dict(evaluate(here, dataset, split="test", checkpoint="best"))
     partial = kept.with_suffix(".tmp")
     partial.write_text(json.dumps(metrics))
     os.replace(partial, kept)
+    send_test(kept)
     return metrics

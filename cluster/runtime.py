@@ -18,7 +18,10 @@ from pathlib import Path
 import psutil
 import ray
 
-from cluster.errors import UserError
+from cluster import auth
+from cluster.errors import FailedRun, UserError
+
+logger = logging.getLogger(__name__)
 
 # Freed memory stays with the process: without this each training step maps and unmaps its large
 # temporaries, and page faults triple the time of a convolution on CPU (648 -> 220 ms at B = 8,
@@ -59,7 +62,7 @@ def ray_running(address: str | None, *, cpus: int | None = None) -> Iterator[Non
     try:
         ray.init(
             address=address,
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **_distant_home()}},
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -72,22 +75,23 @@ def ray_running(address: str | None, *, cpus: int | None = None) -> Iterator[Non
         ray.shutdown()
 
 
+def _distant_home() -> dict[str, str]:
+    """A home in an object store, which workers find by its URL; a folder they find by its path."""
+    home = os.environ.get("S4SWEEP_HOME", "")
+    return {"S4SWEEP_HOME": home} if "://" in home else {}
+
+
 @contextlib.contextmanager
 def _embedded(cpus: int | None) -> Iterator[None]:
     root = _sessions_folder()
+    # Ray turns its token on by itself, and would write one that everybody can read.
+    if not os.environ.get("RAY_AUTH_TOKEN"):
+        auth.ensure_token()
     environment = {**RAY_ENVIRONMENT, **WORKER_ENVIRONMENT}
     before = {key: os.environ.get(key) for key in environment}
     os.environ.update({key: os.environ.get(key, value) for key, value in environment.items()})
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpus or len(os.sched_getaffinity(0)),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=str(root),
-        )
+        _start(root, cpus or len(os.sched_getaffinity(0)))
     finally:
         # The workers have inherited them; this process shall stay as it was.
         for key, value in before.items():
@@ -99,6 +103,27 @@ def _embedded(cpus: int | None) -> Iterator[None]:
         ray.shutdown()
         if session:
             shutil.rmtree(session, ignore_errors=True)
+
+
+def _start(root: Path, cpus: int) -> None:
+    """Start the daemons; again, when another cluster of this machine took a port in between."""
+    for is_last in (False, False, True):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(root),
+            )
+            return
+        except (RuntimeError, ConnectionError, TimeoutError) as error:
+            ray.shutdown()
+            if is_last:
+                raise FailedRun(f"Ray does not start: {' '.join(str(error).split())}") from error
+            logger.warning("Ray did not start, and is tried again: %s", error)
 
 
 def _sessions_folder() -> Path:

@@ -128,12 +128,12 @@ def through_outages(
     job: Job, sleep: Callable[[float], None] = time.sleep
 ) -> Generator[EpochReport, None, None]:
     """The reports of a trial, each epoch once, started again as long as its storage is away."""
-    from sweeps import run_trial
+    from sweeps.remote_home import run_anywhere
 
     seen = 0
     patience = Patience(job.patience_s, sleep=sleep)
     while True:
-        stream = run_trial(
+        stream = run_anywhere(
             job.spec, Path(job.folder), home=Path(job.home), attempt=uuid.uuid4().hex
         )
         try:

@@ -12,8 +12,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def home() -> Path:
-    """Give the home folder; it need not exist yet."""
+    """Give the home folder; it need not exist yet. For one in an object store it is its mirror.
+
+    Raises StudyError for a URL that cannot be a home.
+    """
     set_to = os.environ.get("S4SWEEP_HOME")
+    if set_to and "://" in set_to:
+        from data_prep.remote import mirror_of  # pyarrow's file systems take 20 ms
+
+        try:
+            return mirror_of(set_to).local
+        except ValueError as error:
+            raise StudyError(str(error)) from error
     return Path(set_to).expanduser().absolute() if set_to else Path.home() / "s4sweep"
 
 

@@ -1,0 +1,106 @@
+"""A whole sweep whose home is on S3: run on one machine, looked at and continued on another."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+pytestmark = pytest.mark.ray
+
+SWEEP = """\
+name: far
+data: {name: listops, train: 48, val: 24, test: 24, min_length: 3, max_length: 16, l_max: 16}
+model: {name: s4d, d_model: 8, n_layers: 1}
+train: {epochs: 2, batch_size: 16, lr: {log_uniform: [0.001, 0.1]}}
+search: {sampler: random, trials: 2}
+resources: {concurrent: 2}
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
+            break
+        except OSError:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    yield url
+    process.terminate()
+    process.wait()
+
+
+def test_a_sweep_on_s3_outlives_its_machine(server: str, tmp_path: Path) -> None:
+    path = tmp_path / "far.yaml"
+    path.write_text(SWEEP)
+    common = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_ENDPOINT_URL": server,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "S4SWEEP_HOME": "s3://lab/home",
+        "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
+    }
+    store = fs.S3FileSystem(
+        access_key="key",
+        secret_key="secret",
+        endpoint_override=server,
+        region="us-east-1",
+        allow_bucket_creation=True,
+    )
+    store.create_dir("lab")
+
+    def s4sweep(machine: str, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "cluster.cli", *words],
+            env={**common, "S4SWEEP_MIRROR": str(tmp_path / machine)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    s4sweep("a", "run", str(path), "--no-tracking")
+    stored = store.get_file_info(fs.FileSelector("lab/home", recursive=True))
+    names = {info.path.removeprefix("lab/home/") for info in stored}
+    trial = "sweeps/far/trials/0000"
+    assert {f"{trial}/{n}" for n in ("last.pt", "best.pt", "metrics.jsonl", "result.json")} <= names
+    assert {"sweeps/far/study.journal", "sweeps/far/spec.json"} <= names
+    assert "sweeps/far/lock.json" not in names
+    assert [n for n in names if n.startswith("data/listops/") and n.endswith("manifest.json")]
+
+    [sweep] = json.loads(s4sweep("b", "list", "--json"))
+    assert (sweep["name"], sweep["done"]) == ("far", 2)
+    s4sweep("b", "resume", "far", "--best", "--epochs", "+1", "--no-tracking")
+    best = json.loads(s4sweep("c", "status", "far", "--json"))
+    lines = {
+        number: store.open_input_stream(f"lab/home/sweeps/far/trials/{number}/metrics.jsonl")
+        .read()
+        .decode()
+        .splitlines()
+        for number in ("0000", "0001")
+    }
+    assert sorted(len(found) for found in lines.values()) == [2, 3]
+    assert best["done"] == 2

@@ -30,6 +30,7 @@ _FIRST_WORDS_S = 20.0
 
 def submit(
     parcel: Parcel,
+    arguments: Sequence[str] = (),
     *,
     address: str,
     insecure: bool = False,
@@ -38,7 +39,8 @@ def submit(
 ) -> tuple[JobSubmissionClient, str]:
     """Send the driver of `parcel.sweep` to the cluster; returns the client and the job's id.
 
-    Raises SpecError for a wrong sweep and UserError for a name that was submitted before.
+    arguments: further ones of `s4sweep run`. Raises SpecError for a wrong sweep and UserError for
+    a name that was submitted before.
     """
     import sweeps
 
@@ -46,7 +48,7 @@ def submit(
     name = name or sweeps.load_spec(parcel.sweep, allow_imports=allow_imports).name
     client = jobs.connect(address, insecure=insecure)
     _refuse_second(client, name, address)
-    words = ["run", parcel.sweep_name(), "--address", "auto", "--name", name]
+    words = ["run", parcel.sweep_name(), "--address", "auto", "--name", name, *arguments]
     if allow_imports:
         words.append("--allow-imports")
     return client, _send(client, words, parcel, sweep=name, attempt=1)

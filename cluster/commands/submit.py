@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-imports", action="store_true", help="let names like my_lab.foo import code"
     )
+    parser.add_argument("--trials", type=int, metavar="N", help="as many trials, whatever it says")
+    parser.add_argument("--no-tracking", action="store_true", help="send nothing to MLflow")
+    parser.add_argument("--no-test", action="store_true", help="do not test the best trial")
     add_module_argument(parser)
     parser.add_argument("--cluster-home", metavar="FOLDER", help="home, as the nodes see it")
     parser.add_argument("--mlflow", metavar="URI", help="tracking server, as the nodes see it")
@@ -48,8 +51,12 @@ def main(args: argparse.Namespace) -> int:
         modules=tuple(args.module),
         pip=args.pip,
     )
+    arguments = ["--trials", str(args.trials)] if args.trials is not None else []
+    arguments += ["--no-tracking"] if args.no_tracking else []
+    arguments += ["--no-test"] if args.no_test else []
     client, job = submit.submit(
         parcel,
+        arguments,
         address=address,
         insecure=args.insecure,
         allow_imports=args.allow_imports,

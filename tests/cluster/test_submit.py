@@ -125,7 +125,10 @@ def test_the_same_name_is_refused_with_the_way_out(folder: Path, address: str) -
 
 def test_resume_is_the_next_attempt_of_the_same_sweep(folder: Path, address: str) -> None:
     client, job = submit.resubmit(
-        "story", ["--trials", "+1"], address=address, parcel=Parcel(modules=(folder / "lab",))
+        "story",
+        ["--trials", "+1", "--no-tracking", "--no-test"],
+        address=address,
+        parcel=Parcel(modules=(folder / "lab",)),
     )
     assert job == "sweep-story-2"
     assert jobs.follow(client, job, io.StringIO()) == 0
@@ -155,7 +158,8 @@ def test_a_command_is_relayed_with_its_output_and_status(folder: Path, address: 
 def test_a_detached_sweep_goes_on_until_it_is_told_to_stop(folder: Path, address: str) -> None:
     text = SWEEP.replace("name: story", "name: long").replace("epochs: 2", "epochs: 100000")
     (folder / "long.yaml").write_text(text)
-    status, said = s4sweep("submit", str(folder / "long.yaml"), *words(folder)[2:], "--detach")
+    options = [*words(folder)[2:], "--detach", "--no-tracking"]
+    status, said = s4sweep("submit", str(folder / "long.yaml"), *options)
     assert status == 0, said
     assert f"`s4sweep stop long --address {address}` stops it" in said
     with pytest.raises(

@@ -22,8 +22,10 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
         self._predictor = Predictor(Path(context.artifacts["checkpoint"]).parent)
 
-    # Without types: MLflow takes them for the signature, which the saved model has already.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # A plain array: of it MLflow makes no signature (the saved model has one) and no warning.
+    def predict(
+        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> np.ndarray:
         """Scores (B, ...) of sequences (B, L, d_input), or (B, L) of tokens."""
         x = np.asarray(model_input)
         lengths = np.full(len(x), x.shape[1]) if self._predictor.shape.ragged else None

@@ -21,6 +21,7 @@ from cluster.errors import UserError
 
 if TYPE_CHECKING:
     from data_prep import Dataset
+    from s4core import TrainConfig
     from sweeps import SweepSpec
 
 MAX_MODELS = 40
@@ -135,11 +136,10 @@ def _models(
     """Build the models at the corners of the space and say how large they become."""
     from s4core.config import ConfigError, TaskShape
     from s4core.estimate import Estimate, estimate
-    from sweeps.blocks import complete
 
     sizes: list[tuple[Estimate, Mapping[str, Any]]] = []
     seen = _distinct(
-        {"model": p["model"], "data": p["data"], "batch_size": complete(p)["train"]["batch_size"]}
+        {"model": p["model"], "data": p["data"], "batch_size": _train(p).batch_size}
         for p in points
         if _key(p["data"]) in datasets
     )
@@ -172,7 +172,7 @@ def _models(
 def _cost(spec: SweepSpec, points: list[Mapping[str, Any]], home: Path) -> Finding:
     """Trials times epochs times what an epoch took in earlier sweeps of this home."""
     wanted = {(p["data"]["name"], p["model"]["name"]) for p in points}
-    epochs = max(int(_epochs(p)) for p in points)
+    epochs = max(_train(p).epochs for p in points)
     seconds = _seconds(home, wanted)
     work = f"at most {spec.search.trials} trials of {epochs} epochs"
     if not seconds:
@@ -185,11 +185,10 @@ def _cost(spec: SweepSpec, points: list[Mapping[str, Any]], home: Path) -> Findi
     return Finding(level="ok", where="cost", what=f"{what}{gpu}, by {len(seconds)} earlier epochs")
 
 
-def _epochs(point: Mapping[str, Any]) -> int:
-    from sweeps.blocks import complete
+def _train(point: Mapping[str, Any]) -> TrainConfig:
+    import s4core
 
-    epochs: int = complete(point)["train"]["epochs"]
-    return epochs
+    return s4core.from_mapping(s4core.TrainConfig, point["train"], path="train")
 
 
 def _seconds(home: Path, wanted: set[tuple[str, str]]) -> list[float]:

@@ -18,6 +18,7 @@ from .errors import Mark, SpecError
 Path_ = tuple[str | int, ...]
 
 MAX_NODES = 100_000
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +87,8 @@ class _Builder:
         if any(node is ancestor for ancestor in self.open):
             raise SpecError(self.mark(node), dotted(path), "an alias that contains itself.")
         self.marks.setdefault(path, self.mark(node))
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
+            raise SpecError(self.mark(node), dotted(path), "a tag (!...); only plain values.")
         self.open.append(node)
         try:
             if isinstance(node, yaml.MappingNode):

@@ -12,13 +12,13 @@ Source: S4, arXiv:2111.00396, appendix C.3; the half-angle form is our own.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import per_mode
 from .dplr import krylov_kernel
+from .operator import Operator, opaque
 from .precision import full_precision
 
 # Up to here the Cauchy form is faster: it costs L per mode, Krylov log2(L) N^2.
@@ -60,6 +60,11 @@ def cauchy_kernel(
     length: int,
 ) -> Float[Tensor, "C H L"]:
     """`truncated_dplr_kernel` by Cauchy sums at any length."""
+    K: Tensor = _cauchy_kernel(A, P, B, C_tilde, dt, length)
+    return K
+
+
+def _kernel(A: Tensor, P: Tensor, B: Tensor, C_tilde: Tensor, dt: Tensor, length: int) -> Tensor:
     dtype, channels, rank = C_tilde.real.dtype, C_tilde.shape[0], P.shape[0]
     A, P, B, C = (t.to(torch.complex128) for t in (A, P, B, C_tilde))
     step = per_mode(dt).double()
@@ -70,7 +75,7 @@ def cauchy_kernel(
     V = torch.cat([v.real, (v * w.conj().unsqueeze(1)).real], 1).to(dtype)
     norm, real = w.real.square() + w.imag.square(), w.real.to(dtype)
     nodes = _nodes(length, A.device)
-    S: Tensor = _CauchySums.apply(V, norm, real, nodes)  # type: ignore[no-untyped-call]
+    S: Tensor = _cauchy_sums(V, norm, real, nodes)
     c, s = nodes[0].to(dtype), nodes[1].to(dtype)
     sums = _numerators(S, c, s).view(-1, channels + rank, 1 + rank, nodes.shape[-1])
     turn = torch.polar(torch.full_like(nodes[2], 2.0), nodes[2])
@@ -156,41 +161,52 @@ def _tables(norm: Tensor, real: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
     return alpha.mul_(scale), beta.mul_(scale)
 
 
-class _CauchySums(torch.autograd.Function):
+def _forward(V: Tensor, norm: Tensor, real: Tensor, nodes: Tensor) -> tuple[Tensor]:
     """S[0] = V M1, S[1] = V M2 for V (H, 2V, n); the tables live for one block of features."""
+    S = V.new_empty(2, V.shape[0], V.shape[1], nodes.shape[-1])
+    for block in _blocks(V, nodes):
+        M1, M2 = _tables(norm[block], real[block], nodes)
+        torch.bmm(V[block], M1, out=S[0, block])
+        torch.bmm(V[block], M2, out=S[1, block])
+    return (S,)
 
-    @staticmethod
-    def forward(ctx: Any, V: Tensor, norm: Tensor, real: Tensor, nodes: Tensor) -> Tensor:
-        S = V.new_empty(2, V.shape[0], V.shape[1], nodes.shape[-1])
-        for block in _blocks(V, nodes):
-            M1, M2 = _tables(norm[block], real[block], nodes)
-            torch.bmm(V[block], M1, out=S[0, block])
-            torch.bmm(V[block], M2, out=S[1, block])
-        ctx.save_for_backward(V, norm, real, nodes)
-        return S
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dS: Tensor) -> tuple[Tensor | None, ...]:
-        V, norm, real, nodes = ctx.saved_tensors
-        dV, dnorm, dreal = torch.empty_like(V), torch.empty_like(norm), torch.empty_like(real)
-        for block in _blocks(V, nodes):
-            M1, M2 = _tables(norm[block], real[block], nodes)
-            d1, d2 = dS[0, block], dS[1, block]
-            dV[block] = torch.bmm(d1, M1.transpose(1, 2)).baddbmm_(d2, M2.transpose(1, 2))
-            Vt = V[block].transpose(1, 2)
-            g1, g2 = torch.bmm(Vt, d1), torch.bmm(Vt, d2)
-            # M = 1 / (alpha - i beta) has dM/dalpha = -M^2 and dM/dbeta = i M^2.
-            cross = (M1 * M2).mul_(-2)
-            square = M2.mul_(M2).addcmul_(M1, M1, value=-1)
-            dalpha = (g1 * square).addcmul_(g2, cross)
-            dbeta = g1.mul_(cross).addcmul_(g2, square, value=-1)
-            dnorm[block] = torch.matmul(dalpha, nodes[3].to(V.dtype))
-            dreal[block] = torch.matmul(dbeta, nodes[4].to(V.dtype))
-        return dV, dnorm, dreal, None
+def _backward(
+    dS: Tensor, V: Tensor, norm: Tensor, real: Tensor, nodes: Tensor
+) -> tuple[Tensor, ...]:
+    dV, dnorm, dreal = torch.empty_like(V), torch.empty_like(norm), torch.empty_like(real)
+    for block in _blocks(V, nodes):
+        M1, M2 = _tables(norm[block], real[block], nodes)
+        d1, d2 = dS[0, block], dS[1, block]
+        dV[block] = torch.bmm(d1, M1.transpose(1, 2)).baddbmm_(d2, M2.transpose(1, 2))
+        Vt = V[block].transpose(1, 2)
+        g1, g2 = torch.bmm(Vt, d1), torch.bmm(Vt, d2)
+        # M = 1 / (alpha - i beta) has dM/dalpha = -M^2 and dM/dbeta = i M^2.
+        cross = (M1 * M2).mul_(-2)
+        square = M2.mul_(M2).addcmul_(M1, M1, value=-1)
+        dalpha = (g1 * square).addcmul_(g2, cross)
+        dbeta = g1.mul_(cross).addcmul_(g2, square, value=-1)
+        dnorm[block] = torch.matmul(dalpha, nodes[3].to(V.dtype))
+        dreal[block] = torch.matmul(dbeta, nodes[4].to(V.dtype))
+    return dV, dnorm, dreal, torch.zeros_like(nodes)
 
 
 def _blocks(V: Tensor, nodes: Tensor) -> list[slice]:
     H, _, n = V.shape
     step = max(1, BLOCK // (n * nodes.shape[-1]))
     return [slice(h, min(h + step, H)) for h in range(0, H, step)]
+
+
+_cauchy_sums = Operator(
+    "cauchy_sums",
+    "Tensor V, Tensor norm, Tensor real, Tensor nodes",
+    "S",
+    keep="V, norm, real, nodes",
+    forward=_forward,
+    backward=_backward,
+)
+_cauchy_kernel = opaque(
+    "cauchy_kernel",
+    "Tensor A, Tensor P, Tensor B, Tensor C, Tensor dt, SymInt length",
+    _kernel,
+)

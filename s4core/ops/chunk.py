@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import LOWEST_LOG, Discretization, discretize, per_mode
+from .operator import Operator
 from .precision import full_precision
 
 
@@ -116,9 +116,7 @@ def _scan(u: Tensor, tables: ChunkTables, state: Tensor) -> tuple[Tensor, Tensor
     blocks = u.transpose(0, 1).reshape(H, B, L // b, b)
     within = torch.cat([_toeplitz(k) for k in tables.kernel], -1)
     read = torch.cat(list(tables.read), -1)
-    Y, end = _ChunkScan.apply(  # type: ignore[no-untyped-call]
-        blocks, within, tables.write, read, tables.carry(b), state
-    )
+    Y, end = _chunk_scan(blocks, within, tables.write, read, tables.carry(b), state)
     y = Y.view(H, B, L // b, channels, b).permute(1, 3, 0, 2, 4)
     return y.reshape(B, channels * H, L), end
 
@@ -142,48 +140,44 @@ def _carried(x: Tensor, carry: Tensor) -> Tensor:
     return torch.bmm(x, carry.transpose(1, 2))
 
 
-class _ChunkScan(torch.autograd.Function):
-    """Y = U T + X R with X[c + 1] = A^b X[c] + U[c] W, X[0] = x; returns Y and X after the last.
+def _forward(
+    U: Tensor, T: Tensor, W: Tensor, R: Tensor, carry: Tensor, x: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Y = U T + X R with X[c + 1] = A^b X[c] + U[c] W, X[0] = x; Y, X after the last, all X.
 
     U (H, B, c, b), T (H, b, C b), W (H, b, N), R (H, N, C b), x (H, B, N).
     """
+    H, B, blocks, b = U.shape
+    flat = U.reshape(H, B * blocks, b)
+    S = torch.bmm(flat, W).view(H, B, blocks, -1)
+    X = torch.empty_like(S)
+    for c in range(blocks):
+        X[:, :, c] = x
+        x = _carried(x, carry).add_(S[:, :, c])
+    Y = torch.bmm(flat, T).baddbmm_(X.view(H, B * blocks, -1), R)
+    return Y, x, X
 
-    @staticmethod
-    def forward(
-        ctx: Any, U: Tensor, T: Tensor, W: Tensor, R: Tensor, carry: Tensor, x: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        H, B, blocks, b = U.shape
-        flat = U.reshape(H, B * blocks, b)
-        S = torch.bmm(flat, W).view(H, B, blocks, -1)
-        X = torch.empty_like(S)
-        for c in range(blocks):
-            X[:, :, c] = x
-            x = _carried(x, carry).add_(S[:, :, c])
-        Y = torch.bmm(flat, T).baddbmm_(X.view(H, B * blocks, -1), R)
-        ctx.save_for_backward(U, T, W, R, carry, X)
-        return Y, x
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dY: Tensor, dx: Tensor) -> tuple[Tensor, ...]:
-        U, T, W, R, carry, X = ctx.saved_tensors
-        H, B, blocks, b = U.shape
-        N = X.shape[-1]
-        flat = U.reshape(H, B * blocks, b)
-        dY = dY.reshape(H, B * blocks, -1)
-        G = torch.bmm(dY, R.transpose(1, 2)).view(H, B, blocks, N)
-        back = carry.conj().resolve_conj() if carry.is_complex() else carry.transpose(1, 2)
-        dS = torch.empty_like(G)
-        for c in range(blocks - 1, -1, -1):
-            dS[:, :, c] = dx
-            dx = _carried(dx, back).add_(G[:, :, c])
-        dcarry = _carry_gradient(dS, X, carry)
-        dS_flat = dS.view(H, B * blocks, N)
-        dU = torch.bmm(dY, T.transpose(1, 2)).baddbmm_(dS_flat, W.transpose(1, 2)).view_as(U)
-        dT = torch.bmm(flat.transpose(1, 2), dY)
-        dW = torch.bmm(flat.transpose(1, 2), dS_flat)
-        dR = torch.bmm(X.view(H, B * blocks, N).transpose(1, 2), dY)
-        return dU, dT, dW, dR, dcarry, dx
+def _backward(
+    dY: Tensor, dx: Tensor, U: Tensor, T: Tensor, W: Tensor, R: Tensor, carry: Tensor, X: Tensor
+) -> tuple[Tensor, ...]:
+    H, B, blocks, b = U.shape
+    N = X.shape[-1]
+    flat = U.reshape(H, B * blocks, b)
+    dY = dY.reshape(H, B * blocks, -1)
+    G = torch.bmm(dY, R.transpose(1, 2)).view(H, B, blocks, N)
+    back = carry.conj().resolve_conj() if carry.is_complex() else carry.transpose(1, 2)
+    dS = torch.empty_like(G)
+    for c in range(blocks - 1, -1, -1):
+        dS[:, :, c] = dx
+        dx = _carried(dx, back).add_(G[:, :, c])
+    dcarry = _carry_gradient(dS, X, carry)
+    dS_flat = dS.view(H, B * blocks, N)
+    dU = torch.bmm(dY, T.transpose(1, 2)).baddbmm_(dS_flat, W.transpose(1, 2)).view_as(U)
+    dT = torch.bmm(flat.transpose(1, 2), dY)
+    dW = torch.bmm(flat.transpose(1, 2), dS_flat)
+    dR = torch.bmm(X.view(H, B * blocks, N).transpose(1, 2), dY)
+    return dU, dT, dW, dR, dcarry, dx
 
 
 def _carry_gradient(dS: Tensor, X: Tensor, carry: Tensor) -> Tensor:
@@ -196,3 +190,14 @@ def _carry_gradient(dS: Tensor, X: Tensor, carry: Tensor) -> Tensor:
         (dr * xr).sum((1, 2)) + (di * xi).sum((1, 2)),
         (di * xr).sum((1, 2)) - (dr * xi).sum((1, 2)),
     )
+
+
+_chunk_scan = Operator(
+    "chunk_scan",
+    "Tensor U, Tensor T, Tensor W, Tensor R, Tensor carry, Tensor x",
+    "Y, end, X",
+    keep="U, T, W, R, carry, X",
+    forward=_forward,
+    backward=_backward,
+    n_results=2,
+)

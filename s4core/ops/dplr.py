@@ -18,6 +18,7 @@ from ..shapes import Complex, Float, Tensor
 from .chunk import ChunkTables
 from .discretize import per_mode
 from .krylov import Powers, krylov, krylov_tables
+from .operator import opaque
 from .precision import full_precision
 
 # A_bar^(2^3) is the first power that is squared as a dense matrix: its rank is 8 R, of N.
@@ -39,7 +40,7 @@ def dplr_kernel(
     and is the plain readout (not the C~ that S4 trains: see `truncated_dplr_kernel`).
     dt: (H,), (H, 1) or (H, n), dt > 0.  Source: S4, arXiv:2111.00396, eqs. (4), (5).
     """
-    return _kernel(A, P, B, C, dt, length, truncated=False)
+    return _dplr_kernel(A, P, B, C, dt, length, False)
 
 
 @full_precision
@@ -52,7 +53,7 @@ def krylov_kernel(
     length: int,
 ) -> Float[Tensor, "C H L"]:
     """The kernel of the system whose C~ = C (I - A_bar^length) is given, by a solve for C."""
-    return _kernel(A, P, B, C_tilde, dt, length, truncated=True)
+    return _dplr_kernel(A, P, B, C_tilde, dt, length, True)
 
 
 def _kernel(
@@ -211,3 +212,10 @@ def complex_row(c: Float[Tensor, "*s N"]) -> Complex[Tensor, "*s n"]:
 def real_column(x: Complex[Tensor, "*s n"]) -> Float[Tensor, "*s N"]:
     """A half vector in coordinates [Re x, Im x]."""
     return torch.cat([x.real, x.imag], -1)
+
+
+_dplr_kernel = opaque(
+    "dplr_kernel",
+    "Tensor A, Tensor P, Tensor B, Tensor C, Tensor dt, SymInt length, bool truncated",
+    _kernel,
+)

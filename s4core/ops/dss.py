@@ -13,6 +13,7 @@ import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import expm1_over, per_mode
+from .operator import opaque
 from .precision import full_precision
 from .vandermonde import vandermonde
 
@@ -31,7 +32,10 @@ def dss_kernel(
     dt: (H,), (H, 1) or (H, n).  horizon: the steps that the normaliser sums over, `length` itself
     if None; modes that grow should not be asked for more than that.
     """
-    horizon = length if horizon is None else horizon
+    return _dss_kernel(A, W, dt, length, length if horizon is None else horizon)
+
+
+def _kernel(A: Tensor, W: Tensor, dt: Tensor, length: int, horizon: int) -> Tensor:
     z, weight, grows = _weights(A, W, dt, horizon)
     dtype, none = W.real.dtype, torch.zeros_like(z)
     ahead = vandermonde(
@@ -74,3 +78,8 @@ def _weights(A: Tensor, W: Tensor, dt: Tensor, horizon: int) -> tuple[Tensor, Te
     grows = z.real > 0
     z = torch.where(grows, -z, z)
     return z, W / A * expm1_over(z) / (horizon * expm1_over(z * horizon)), grows
+
+
+_dss_kernel = opaque(
+    "dss_kernel", "Tensor A, Tensor W, Tensor dt, SymInt length, SymInt horizon", _kernel
+)

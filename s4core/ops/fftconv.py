@@ -8,12 +8,11 @@ The FFT length is a pure function of the shape (not timed), so that reruns agree
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 
 from ..shapes import Float, Tensor
+from .operator import Operator
 from .precision import full_precision
 
 # Real numbers per spectrum block: 1 MB in float32, half of an L2 cache.
@@ -47,7 +46,7 @@ def fft_conv(
     if k_reverse is not None and length > 1:
         back = k_reverse[..., : length - 1].reshape(k.shape[0], k.shape[1], -1).flip(-1)
         k = torch.cat([k, k.new_zeros(*k.shape[:-1], n - 2 * length + 1), back], -1)
-    y: Tensor = _CircularConv.apply(u.to(k.dtype), k, n)  # type: ignore[no-untyped-call]
+    y: Tensor = _circular_conv(u.to(k.dtype), k, n, k.shape[-1])
     return y.flatten(1, 2)
 
 
@@ -84,40 +83,32 @@ def fft_length(least: int) -> int:
     return min(sizes)
 
 
-class _CircularConv(torch.autograd.Function):
+def _forward(u: Tensor, k: Tensor, n: int, k_length: int) -> tuple[Tensor, Tensor]:
     """y[b, c, h] = the first L values of u[b, h] convolved with k[c, h] on a circle of n."""
+    y = _like(u, k.shape[0])
+    kf = torch.fft.rfft(k, n=n).unsqueeze(2)
+    rows, out = u.transpose(0, 1), y.permute(1, 2, 0, 3)
+    for block in _blocks(u, n):
+        spectrum = torch.fft.rfft(rows[block], n=n)
+        for c, one in enumerate(kf[:, block]):
+            product = spectrum.mul_(one) if c == len(kf) - 1 else spectrum * one
+            out[c, block] = torch.fft.irfft(product, n=n)[..., : u.shape[-1]]
+    return y, kf
 
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, k: Tensor, n: int) -> Tensor:
-        y = _like(u, k.shape[0])
-        kf = torch.fft.rfft(k, n=n).unsqueeze(2)
-        rows, out = u.transpose(0, 1), y.permute(1, 2, 0, 3)
-        for block in _blocks(u, n):
-            spectrum = torch.fft.rfft(rows[block], n=n)
-            for c, one in enumerate(kf[:, block]):
-                product = spectrum.mul_(one) if c == len(kf) - 1 else spectrum * one
-                out[c, block] = torch.fft.irfft(product, n=n)[..., : u.shape[-1]]
-        ctx.save_for_backward(u, kf)
-        ctx.n, ctx.k_length = n, k.shape[-1]
-        return y
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
-        u, kf = ctx.saved_tensors
-        n, length = ctx.n, u.shape[-1]
-        du, dkf = torch.empty_like(u), torch.zeros_like(kf[:, :, 0])
-        rows, out, upper = u.transpose(0, 1), du.transpose(0, 1), dy.permute(1, 2, 0, 3)
-        for block in _blocks(u, n):
-            spectrum = torch.fft.rfft(rows[block], n=n).conj_physical_()
-            total = None
-            for c, one in enumerate(kf[:, block]):
-                g = torch.fft.rfft(upper[c, block], n=n)
-                torch.sum(spectrum * g, 1, out=dkf[c, block])
-                g.mul_(one.conj())
-                total = g if total is None else total.add_(g)
-            out[block] = torch.fft.irfft(total, n=n)[..., :length]
-        return du, torch.fft.irfft(dkf, n=n)[..., : ctx.k_length], None
+def _backward(dy: Tensor, u: Tensor, kf: Tensor, n: int, k_length: int) -> tuple[Tensor, Tensor]:
+    du, dkf = torch.empty_like(u), torch.zeros_like(kf[:, :, 0])
+    rows, out, upper = u.transpose(0, 1), du.transpose(0, 1), dy.permute(1, 2, 0, 3)
+    for block in _blocks(u, n):
+        spectrum = torch.fft.rfft(rows[block], n=n).conj_physical_()
+        total = None
+        for c, one in enumerate(kf[:, block]):
+            g = torch.fft.rfft(upper[c, block], n=n)
+            torch.sum(spectrum * g, 1, out=dkf[c, block])
+            g.mul_(one.conj())
+            total = g if total is None else total.add_(g)
+        out[block] = torch.fft.irfft(total, n=n)[..., : u.shape[-1]]
+    return du, torch.fft.irfft(dkf, n=n)[..., :k_length]
 
 
 def _like(u: Tensor, channels: int) -> Tensor:
@@ -135,3 +126,13 @@ def _blocks(u: Tensor, n: int) -> list[slice]:
         return []
     step = max(1, BLOCK // (B * n)) if u.device.type == "cpu" else H
     return [slice(h, min(h + step, H)) for h in range(0, H, step)]
+
+
+_circular_conv = Operator(
+    "circular_conv",
+    "Tensor u, Tensor k, SymInt n, SymInt k_length",
+    "y, kf",
+    keep="u, kf",
+    forward=_forward,
+    backward=_backward,
+)

@@ -18,6 +18,7 @@ import torch
 from ..shapes import Float, Tensor
 from .chunk import ChunkTables
 from .discretize import per_mode
+from .operator import opaque
 from .precision import full_precision
 from .vandermonde import split_length
 
@@ -37,6 +38,10 @@ def dense_kernel(
 
     dt: (H,) or (H, 1), dt > 0.  Source: LSSL, arXiv:2110.13985, eq. (3) with alpha = 1/2.
     """
+    return _dense_kernel(A, B, C, dt, length)
+
+
+def _kernel(A: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> Tensor:
     E, B_bar = dense_discretize(A, B, dt)
     powers = Powers([lambda: E], C.dtype)
     return krylov(powers, B_bar.to(C.dtype), C.transpose(0, 1).unsqueeze(2), length)
@@ -188,3 +193,8 @@ def columns_of(
         E = powers.get(stride * have).transpose(1, 2)
         columns = torch.cat([columns, torch.baddbmm(known, known, E)], 1)
     return columns
+
+
+_dense_kernel = opaque(
+    "dense_kernel", "Tensor A, Tensor B, Tensor C, Tensor dt, SymInt length", _kernel
+)

@@ -16,6 +16,7 @@ import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import Discretization, discretize
+from .operator import Operator
 from .precision import full_precision
 from .scan import blocked, linear_scan, previous, scan_constant_, unblocked
 
@@ -73,9 +74,7 @@ def mimo_scan_with_state(
         log_A_bar, gain = discretize(A.to(torch.complex128), dt.double(), discretization)
         A_bar = log_A_bar.exp()
         B_bar = (gain.unsqueeze(-1) * B).to(B.dtype)
-        y, end = _Mimo.apply(  # type: ignore[no-untyped-call]
-            u, A_bar, _real_columns(B_bar), readout, D, x0, bidirectional
-        )
+        y, end = _mimo(u, A_bar, _real_columns(B_bar), readout, D, x0, bidirectional)
         return y, end
     Bu = torch.view_as_complex((u @ _real_columns(B)).view(*u.shape[:2], -1, 2))
     states = []
@@ -122,46 +121,50 @@ def _real_rows(C: Complex[Tensor, "H Q"]) -> Float[Tensor, "Q2 H"]:
     return torch.stack([C.real, -C.imag], -1).permute(1, 2, 0).flatten(0, 1)
 
 
-class _Mimo(torch.autograd.Function):
-    """u (B, L, H), A_bar (P,) complex128, B (H, 2P), C (2P or 4P, H), D, x0 -> y and end state."""
+def _forward(
+    u: Tensor, a: Tensor, B: Tensor, C: Tensor, D: Tensor, x0: Tensor, both: bool
+) -> tuple[Tensor, ...]:
+    """u (B, L, H), a (P,) complex128, B (H, 2P), C (2P or 4P, H), D, x0 -> y, end and states."""
+    Bu = torch.view_as_complex((u @ B).view(*u.shape[:2], -1, 2))
+    y, width, states = torch.mul(u, D), B.shape[1], []
+    for reverse in (False, True) if both else (False,):
+        start = torch.zeros_like(x0) if reverse else x0
+        X = scan_constant_(blocked(Bu, reverse), a, start, reverse)
+        x = unblocked(X, u.shape[1], reverse)
+        y += torch.view_as_real(x).flatten(2) @ C[reverse * width : (reverse + 1) * width]
+        states.append(x)
+    return y, states[0][:, -1].clone(), states[0], states[1] if both else Bu[:0]
 
-    @staticmethod
-    def forward(
-        ctx: Any, u: Tensor, a: Tensor, B: Tensor, C: Tensor, D: Tensor, x0: Tensor, both: bool
-    ) -> tuple[Tensor, Tensor]:
-        Bu = torch.view_as_complex((u @ B).view(*u.shape[:2], -1, 2))
-        y, width, states = torch.mul(u, D), B.shape[1], []
-        for reverse in (False, True) if both else (False,):
-            start = torch.zeros_like(x0) if reverse else x0
-            X = scan_constant_(blocked(Bu, reverse), a, start, reverse)
-            x = unblocked(X, u.shape[1], reverse)
-            y += torch.view_as_real(x).flatten(2) @ C[reverse * width : (reverse + 1) * width]
-            states.append(x)
-        ctx.save_for_backward(u, a, B, C, D, x0, *states)
-        return y, states[0][:, -1].clone()
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy: Tensor, dend: Tensor) -> tuple[Tensor | None, ...]:
-        u, a, B, C, D, x0, *states = ctx.saved_tensors
-        back, width = a.conj().resolve_conj(), B.shape[1]
-        rows, flat = u.reshape(-1, u.shape[-1]), dy.reshape(-1, dy.shape[-1])
-        dC, da, dx0 = torch.empty_like(C), torch.zeros_like(a), torch.zeros_like(x0)
-        dBu: Tensor | None = None
-        for i, x in enumerate(states):
-            part, ahead = slice(i * width, (i + 1) * width), i == 0
-            torch.mm(torch.view_as_real(x).reshape(-1, width).T, flat, out=dC[part])
-            dx = torch.view_as_complex((dy @ C[part].T).view(*x.shape, 2))
-            if ahead:
-                dx[:, -1] += dend
-            G = scan_constant_(blocked(dx, ahead), back, torch.zeros_like(x0), ahead)
-            g = unblocked(G, u.shape[1], ahead)
-            start = x0 if ahead else torch.zeros_like(x0)
-            da += (g * previous(x, start, not ahead).conj()).sum((0, 1)).to(a.dtype)
-            if ahead:
-                dx0 = g[:, 0] * back.to(g.dtype)
-            dBu = g if dBu is None else dBu + g
-        assert dBu is not None
-        real = torch.view_as_real(dBu.contiguous()).view(-1, width)
-        du = torch.addmm(flat * D, real, B.T).view_as(u)
-        return du, da, rows.T @ real, dC, (flat * rows).sum(0), dx0, None
+def _backward(dy: Tensor, dend: Tensor, *kept: Any) -> tuple[Tensor, ...]:
+    u, a, B, C, D, x0, x, x_reverse, both = kept
+    back, width = a.conj().resolve_conj(), B.shape[1]
+    rows, flat = u.reshape(-1, u.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    dC, da, zero = torch.empty_like(C), torch.zeros_like(a), torch.zeros_like(x0)
+    gradients = []
+    for reverse, states in ((False, x), (True, x_reverse))[: 1 + both]:
+        part, ahead = slice(reverse * width, (reverse + 1) * width), not reverse
+        torch.mm(torch.view_as_real(states).reshape(-1, width).T, flat, out=dC[part])
+        dx = torch.view_as_complex((dy @ C[part].T).view(*states.shape, 2))
+        if ahead:
+            dx[:, -1] += dend
+        g = unblocked(scan_constant_(blocked(dx, ahead), back, zero, ahead), u.shape[1], ahead)
+        start = previous(states, zero if reverse else x0, reverse)
+        da += (g * start.conj()).sum((0, 1)).to(a.dtype)
+        gradients.append(g)
+    dx0 = gradients[0][:, 0] * back.to(x.dtype)
+    dBu = gradients[0] + gradients[1] if both else gradients[0].contiguous()
+    real = torch.view_as_real(dBu).view(-1, width)
+    du = torch.addmm(flat * D, real, B.T).view_as(u)
+    return du, da, rows.T @ real, dC, (flat * rows).sum(0), dx0
+
+
+_mimo = Operator(
+    "mimo_scan",
+    "Tensor u, Tensor a, Tensor B, Tensor C, Tensor D, Tensor x0, bool both",
+    "y, end, x, x_reverse",
+    keep="u, a, B, C, D, x0, x, x_reverse",
+    forward=_forward,
+    backward=_backward,
+    n_results=2,
+)

@@ -9,12 +9,11 @@ factors would be wrong by 1e-4.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 
 from ..shapes import Shaped, Tensor
+from .operator import Operator
 from .precision import full_precision
 from .vandermonde import split_length
 
@@ -36,8 +35,8 @@ def linear_scan(
         return b
     if x0 is None:
         x0 = b.new_zeros(b.shape[0], b.shape[2])
-    scan = _ConstantScan if a.ndim == 1 else _VaryingScan
-    x: Tensor = scan.apply(a, b, x0.to(b.dtype), reverse)  # type: ignore[no-untyped-call]
+    scan = _constant_scan if a.ndim == 1 else _varying_scan
+    x: Tensor = scan(a, b, x0.to(b.dtype), reverse)
     return x
 
 
@@ -121,44 +120,53 @@ def previous(x: Tensor, x0: Tensor, reverse: bool) -> Tensor:
     return torch.cat([x[:, 1:], ends], 1) if reverse else torch.cat([ends, x[:, :-1]], 1)
 
 
-class _ConstantScan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> Tensor:
-        x = unblocked(scan_constant_(blocked(b, reverse), a, x0, reverse), b.shape[1], reverse)
-        ctx.save_for_backward(a, x, x0)
-        ctx.reverse = reverse
-        return x
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dx: Tensor) -> tuple[Tensor | None, ...]:
-        a, x, x0 = ctx.saved_tensors
-        back, ahead = a.conj().resolve_conj(), not ctx.reverse
-        G = scan_constant_(blocked(dx, ahead), back, torch.zeros_like(x0), ahead)
-        g = unblocked(G, x.shape[1], ahead)
-        first = g[:, -1 if ctx.reverse else 0]
-        da = (g * previous(x, x0, ctx.reverse).conj()).sum((0, 1)).to(a.dtype)
-        return da, g, first * back.to(x.dtype), None
+def _constant(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> tuple[Tensor]:
+    X = scan_constant_(blocked(b, reverse), a, x0, reverse)
+    return (unblocked(X, b.shape[1], reverse),)
 
 
-class _VaryingScan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> Tensor:
-        X = scan_varying_(blocked(b, reverse), blocked(a.to(b.dtype), reverse), x0, reverse)
-        x = unblocked(X, b.shape[1], reverse)
-        ctx.save_for_backward(a, x, x0)
-        ctx.reverse = reverse
-        return x
+def _constant_backward(
+    dx: Tensor, a: Tensor, x: Tensor, x0: Tensor, reverse: bool
+) -> tuple[Tensor, ...]:
+    back, ahead = a.conj().resolve_conj(), not reverse
+    G = scan_constant_(blocked(dx, ahead), back, torch.zeros_like(x0), ahead)
+    g = unblocked(G, x.shape[1], ahead)
+    first = g[:, -1 if reverse else 0]
+    da = (g * previous(x, x0, reverse).conj()).sum((0, 1)).to(a.dtype)
+    return da, g, first * back.to(x.dtype)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dx: Tensor) -> tuple[Tensor | None, ...]:
-        a, x, x0 = ctx.saved_tensors
-        back, ahead, zero = a.to(x.dtype).conj(), not ctx.reverse, torch.zeros_like(x0)
-        # g_k = dx_k + conj(a_(k+1)) g_(k+1): the coefficient belongs to the later step.
-        later = previous(back, zero, ahead)
-        G = scan_varying_(blocked(dx, ahead), blocked(later, ahead), zero, ahead)
-        g = unblocked(G, x.shape[1], ahead)
-        edge = -1 if ctx.reverse else 0
-        da = (g * previous(x, x0, ctx.reverse).conj()).to(a.dtype)
-        return da, g, g[:, edge] * back[:, edge], None
+
+def _varying(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> tuple[Tensor]:
+    X = scan_varying_(blocked(b, reverse), blocked(a.to(b.dtype), reverse), x0, reverse)
+    return (unblocked(X, b.shape[1], reverse),)
+
+
+def _varying_backward(
+    dx: Tensor, a: Tensor, x: Tensor, x0: Tensor, reverse: bool
+) -> tuple[Tensor, ...]:
+    back, ahead, zero = a.to(x.dtype).conj(), not reverse, torch.zeros_like(x0)
+    # g_k = dx_k + conj(a_(k+1)) g_(k+1): the coefficient belongs to the later step.
+    later = previous(back, zero, ahead)
+    G = scan_varying_(blocked(dx, ahead), blocked(later, ahead), zero, ahead)
+    g = unblocked(G, x.shape[1], ahead)
+    edge = -1 if reverse else 0
+    da = (g * previous(x, x0, reverse).conj()).to(a.dtype)
+    return da, g, g[:, edge] * back[:, edge]
+
+
+_constant_scan = Operator(
+    "constant_scan",
+    "Tensor a, Tensor b, Tensor x0, bool reverse",
+    "x",
+    keep="a, x, x0",
+    forward=_constant,
+    backward=_constant_backward,
+)
+_varying_scan = Operator(
+    "varying_scan",
+    "Tensor a, Tensor b, Tensor x0, bool reverse",
+    "x",
+    keep="a, x, x0",
+    forward=_varying,
+    backward=_varying_backward,
+)

@@ -11,12 +11,12 @@ Source of the kernel: S4D, arXiv:2206.11893, eq. (6); the two-level evaluation i
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import LOWEST_LOG, Discretization, discretize, per_mode
+from .operator import Operator, opaque
 from .precision import full_precision
 
 TURN = 2 * math.pi
@@ -39,9 +39,7 @@ def diagonal_kernel(
     once per mode is done in float64 in any case.
     Source: S4D, arXiv:2206.11893, eqs. (5) and (6).
     """
-    log_z, gain = discretize(A.to(torch.complex128), per_mode(dt).double(), discretization)
-    weight = C.to(torch.complex128) * (gain * B.to(torch.complex128))
-    return vandermonde(log_z, weight, length, C.real.dtype)
+    return _diagonal_kernel(A, B, C, dt, length, discretization)
 
 
 def diagonal_kernel_ref(
@@ -76,8 +74,7 @@ def vandermonde(
         raise ValueError(f"need a kernel of at least one step, got {length=}.")
     real = log_z.real.clamp(min=LOWEST_LOG)
     w = weight.transpose(0, 1)
-    parts = (real, log_z.imag, w.real, w.imag)
-    K: Tensor = _Vandermonde.apply(*parts, length, dtype)  # type: ignore[no-untyped-call]
+    K: Tensor = _vandermonde(real, log_z.imag, w.real, w.imag, length, dtype)
     return K.transpose(0, 1)
 
 
@@ -94,53 +91,71 @@ def _table(re: Tensor, turns: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tenso
     return magnitude * torch.cos(angle), magnitude.mul_(torch.sin(angle))
 
 
-class _Vandermonde(torch.autograd.Function):
-    """Real inputs in float64: re, im (H, n) of log z; wr, wi (H, C, n). Output (H, C, L)."""
+def _forward(
+    re: Tensor, im: Tensor, wr: Tensor, wi: Tensor, length: int, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """Inputs in float64: re, im (H, n) of log z; wr, wi (H, C, n). Output (H, C, L), and tables."""
+    H, C = len(re), wr.shape[1]
+    b, blocks = split_length(length)
+    j = torch.arange(b, dtype=torch.float64, device=re.device)
+    i = torch.arange(blocks, dtype=torch.float64, device=re.device)[:, None] * b
+    turns = im / TURN
+    Q = torch.cat(_table(re.unsqueeze(-1) * j, turns.unsqueeze(-1) * j, dtype), 1)
+    zr, zi = _table(re.unsqueeze(1) * i, turns.unsqueeze(1) * i, dtype)
+    zr, zi = zr.unsqueeze(1), zi.unsqueeze(1)
+    cr, ci = (2 * wr).to(dtype).unsqueeze(2), (2 * wi).to(dtype).unsqueeze(2)
+    P = torch.cat([cr * zr - ci * zi, -(cr * zi + ci * zr)], -1)
+    K = torch.bmm(P.flatten(1, 2), Q).view(H, C, blocks * b)
+    return K[..., :length].contiguous(), P, Q, zr, zi
 
-    @staticmethod
-    def forward(
-        ctx: Any, re: Tensor, im: Tensor, wr: Tensor, wi: Tensor, length: int, dtype: torch.dtype
-    ) -> Tensor:
-        (H, n), C = re.shape, wr.shape[1]
-        b, blocks = split_length(length)
-        j = torch.arange(b, dtype=torch.float64, device=re.device)
-        i = torch.arange(blocks, dtype=torch.float64, device=re.device)[:, None] * b
-        turns = im / TURN
-        Q = torch.cat(_table(re.unsqueeze(-1) * j, turns.unsqueeze(-1) * j, dtype), 1)
-        zr, zi = _table(re.unsqueeze(1) * i, turns.unsqueeze(1) * i, dtype)
-        zr, zi = zr.unsqueeze(1), zi.unsqueeze(1)
-        cr, ci = (2 * wr).to(dtype).unsqueeze(2), (2 * wi).to(dtype).unsqueeze(2)
-        P = torch.empty(H, C, blocks, 2 * n, dtype=dtype, device=re.device)
-        torch.mul(cr, zr, out=P[..., :n]).addcmul_(ci, zi, value=-1)
-        torch.mul(cr, zi, out=P[..., n:]).addcmul_(ci, zr).neg_()
-        ctx.save_for_backward(P, Q, zr, zi)
-        ctx.length = length
-        K = torch.bmm(P.flatten(1, 2), Q).view(H, C, blocks * b)
-        return K[..., :length].contiguous()
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dK: Tensor) -> tuple[Tensor | None, ...]:
-        P, Q, zr, zi = ctx.saved_tensors
-        H, C, blocks, n2 = P.shape
-        n, b = n2 // 2, Q.shape[-1]
-        if blocks * b != dK.shape[-1]:
-            dK = torch.nn.functional.pad(dK, (0, blocks * b - dK.shape[-1]))
-        dK = dK.reshape(H, C * blocks, b)
-        dP = torch.bmm(dK, Q.transpose(1, 2)).view_as(P)
-        dQ = torch.bmm(P.view(H, C * blocks, n2).transpose(1, 2), dK)
-        gr, gi = dP[..., :n], dP[..., n:]
-        # P = [Re q, -Im q] with q = 2 w z: the second half carries the sign.
-        dwr = 2 * (gr * zr).addcmul_(gi, zi, value=-1).sum(2)
-        dwi = -2 * (gi * zr).addcmul_(gr, zi).sum(2)
-        i = torch.arange(blocks, dtype=P.dtype, device=P.device) * b
-        j = torch.arange(b, dtype=P.dtype, device=P.device)
-        along = dP * P
-        turning = (gr * P[..., n:]).addcmul_(gi, P[..., :n], value=-1)
-        dre = torch.matmul(i, along[..., :n] + along[..., n:]).sum(1)
-        dim = torch.matmul(i, turning).sum(1)
-        along = dQ * Q
-        dre += torch.matmul(along[:, :n] + along[:, n:], j)
-        turning = (dQ[:, n:] * Q[:, :n]).addcmul_(dQ[:, :n], Q[:, n:], value=-1)
-        dim += torch.matmul(turning, j)
-        return dre.double(), dim.double(), dwr.double(), dwi.double(), None, None
+def _backward(
+    dK: Tensor, P: Tensor, Q: Tensor, zr: Tensor, zi: Tensor, length: int, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    H, C, blocks, n2 = P.shape
+    n, b = n2 // 2, Q.shape[-1]
+    if blocks * b != length:
+        dK = torch.nn.functional.pad(dK, (0, blocks * b - length))
+    dK = dK.reshape(H, C * blocks, b)
+    dP = torch.bmm(dK, Q.transpose(1, 2)).view_as(P)
+    dQ = torch.bmm(P.view(H, C * blocks, n2).transpose(1, 2), dK)
+    gr, gi = dP[..., :n], dP[..., n:]
+    # P = [Re q, -Im q] with q = 2 w z: the second half carries the sign.
+    dwr = 2 * (gr * zr).addcmul_(gi, zi, value=-1).sum(2)
+    dwi = -2 * (gi * zr).addcmul_(gr, zi).sum(2)
+    i = torch.arange(blocks, dtype=dtype, device=P.device) * b
+    j = torch.arange(b, dtype=dtype, device=P.device)
+    along = dP * P
+    turning = (gr * P[..., n:]).addcmul_(gi, P[..., :n], value=-1)
+    dre = torch.matmul(i, along[..., :n] + along[..., n:]).sum(1)
+    dim = torch.matmul(i, turning).sum(1)
+    along = dQ * Q
+    dre += torch.matmul(along[:, :n] + along[:, n:], j)
+    turning = (dQ[:, n:] * Q[:, :n]).addcmul_(dQ[:, :n], Q[:, n:], value=-1)
+    dim += torch.matmul(turning, j)
+    return dre.double(), dim.double(), dwr.double(), dwi.double()
+
+
+_vandermonde = Operator(
+    "vandermonde",
+    "Tensor re, Tensor im, Tensor wr, Tensor wi, SymInt length, ScalarType dtype",
+    "K, P, Q, zr, zi",
+    keep="P, Q, zr, zi",
+    forward=_forward,
+    backward=_backward,
+)
+
+
+def _kernel(
+    A: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int, discretization: Discretization
+) -> Tensor:
+    log_z, gain = discretize(A.to(torch.complex128), per_mode(dt).double(), discretization)
+    weight = C.to(torch.complex128) * (gain * B.to(torch.complex128))
+    return vandermonde(log_z, weight, length, C.real.dtype)
+
+
+_diagonal_kernel = opaque(
+    "diagonal_kernel",
+    "Tensor A, Tensor B, Tensor C, Tensor dt, SymInt length, str discretization",
+    _kernel,
+)

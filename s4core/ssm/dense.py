@@ -8,7 +8,7 @@ Source: LSSL, arXiv:2110.13985, section 4.1 and appendix E.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import nn
@@ -92,7 +92,7 @@ class DenseSSM(nn.Module):
 
     def _per_feature(self, rate: float) -> tuple[Tensor, Tensor, Tensor]:
         A, B = self.system()
-        dt = step_size(self.dt, self.options.dt_transform) * rate
+        dt = step_size(cast(Tensor, self.dt), self.options.dt_transform) * rate
         N = self.options.d_state
         return A.expand(self.d_model, N, N), B.expand(self.d_model, N), dt
 
@@ -137,7 +137,8 @@ class DenseSSM(nn.Module):
 def transition_parts(name: Transition, N: int, noise: float) -> list[Tensor]:
     """(lower, diagonal, upper, p_l, p_r, c, b) in float64 of a family, 0-based.
 
-    LegT is twice the matrix of `hippo("legt")`, as published; noise keeps its T invertible.  Source: arXiv:2110.13985, app. E.
+    LegT is twice the matrix of `hippo("legt")`, as published; noise keeps its T invertible.
+    Source: arXiv:2110.13985, appendix E.
     """
     i = torch.arange(N, dtype=torch.float64)
     one, zero, short = torch.ones_like(i), torch.zeros_like(i), torch.ones(N - 1).double()

@@ -8,6 +8,7 @@ from dashboards.record import SweepRecord
 from dashboards.report import model, search, training
 from dashboards.report.evidence import Evidence, gather
 from dashboards.report.page import render
+from dashboards.report.published import published
 from dashboards.report.shapes import Figure
 from sweeps.files import write_text
 
@@ -46,6 +47,7 @@ def _figures(evidence: Evidence) -> list[Figure]:
         *search.slices(evidence, rated),
         *search.contour(evidence, rated),
         *search.pareto(evidence),
+        *published(evidence),
         *training.curves(evidence),
         *training.timeline(evidence),
         *training.time_spent(evidence),

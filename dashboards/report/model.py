@@ -129,7 +129,7 @@ def _confusion(best: Trial, home: Path, folder: Path) -> list[Figure]:
         "y": names,
         "z": share.tolist(),
         "text": counts.tolist(),
-        "colorscale": "Blues",
+        "colorscale": [[0, "rgba(66,105,208,0.03)"], [1, "#4269d0"]],
         "zmin": 0,
         "zmax": 1,
         "showscale": False,

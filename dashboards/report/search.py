@@ -8,7 +8,7 @@ from typing import Any
 
 from dashboards.leaderboard import value
 from dashboards.report.evidence import Evidence, Trial
-from dashboards.report.shapes import Figure, axis, is_number, label, points
+from dashboards.report.shapes import Figure, axis, is_number, label, points, whole
 from sweeps.importance import Importance, importances
 
 SECTION = "The search"
@@ -37,7 +37,7 @@ def history(evidence: Evidence) -> list[Figure]:
     front = {"type": "scatter", "mode": "lines", "name": "best so far", "line": line}
     traces.append(front | {"x": _numbers(scored), "y": best, "hoverinfo": "skip"})
     layout = {
-        "xaxis": {"title": {"text": "trial"}},
+        "xaxis": whole("trial", scored[-1].number),
         "yaxis": {"title": {"text": evidence.objective.metric}},
     }
     note = "Circles ran all their epochs, squares ran out of patience, crosses were pruned."

@@ -113,6 +113,11 @@ def axis(evidence: Evidence, name: str, items: Sequence[Any]) -> dict[str, Any]:
     return {"title": {"text": name}, "type": kind, **ticks}
 
 
+def whole(title: str, most: int) -> dict[str, Any]:
+    """An axis of whole numbers up to `most`."""
+    return {"title": {"text": title}, **({"dtick": 1} if most <= 15 else {})}
+
+
 def label(item: Any) -> Any:
     """A parameter's value on an axis: numbers as they are, everything else as text."""
     return item if item is None or is_number(item) else str(item)

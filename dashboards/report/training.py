@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dashboards.report.evidence import Evidence, Span, Trial
-from dashboards.report.shapes import MARKS, Figure, colour, describe, points
+from dashboards.report.shapes import MARKS, Figure, colour, describe, points, whole
 from sweeps.types import TrialState
 
 SECTION = "The training"
@@ -44,7 +44,8 @@ def curves(evidence: Evidence) -> list[Figure]:
         )
         seen.add(trial.family)
     traces += _ends(evidence, trials)
-    layout = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": metric}}}
+    most = max(len(t.curve) for t in trials)
+    layout = {"xaxis": whole("epoch", most), "yaxis": {"title": {"text": metric}}}
     note = "Squares mark trials that ran out of patience, crosses those that were pruned."
     return [
         Figure(section=SECTION, title="Learning curves", traces=traces, layout=layout, note=note)

@@ -46,6 +46,9 @@ def test_a_search_is_shown_from_every_side(shown_page: tuple[str, dict[str, Any]
     wanted += ["Learning curves", "Timeline", "Time spent and saved"]
     assert not set(wanted) - set(shown)
     assert "Slice: train.lr" in shown
+    theirs = data["figures"][shown.index("Published, and ours")]["traces"][0]
+    assert "this sweep, trial 22" in theirs["y"]
+    assert "smnist/annotated-s4" in theirs["y"]
     assert [t for t in shown if t.startswith("Contour: ")]
     assert len(data["figures"]) == len(shown)
     assert len(data["trials"]) == 40

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -12,19 +12,19 @@ from .ledger import Ledger
 from .types import TrialResult, TrialState
 
 
-def failed(ledger: Ledger) -> str | None:
+def failed(ledger: Ledger, trials: Sequence[FrozenTrial]) -> str | None:
     """Say whether too many trials have failed to go on."""
     limit = ledger.spec.search.max_failures
-    results = [r for r in _own_results(ledger.trials()) if r.state is TrialState.FAILED]
-    if len(results) <= limit:
+    results = [t.user_attrs[record.RESULT] for t in trials if record.RESULT in t.user_attrs]
+    bad = [r for r in results if r["state"] == TrialState.FAILED.value]
+    if len(bad) <= limit:
         return None
-    return f"{len(results)} trials failed (max_failures: {limit}); the last: {results[-1].error}"
+    return f"{len(bad)} trials failed (max_failures: {limit}); the last: {bad[-1]['error']}"
 
 
-def spent(ledger: Ledger, wall_s: float) -> str | None:
+def spent(ledger: Ledger, trials: Sequence[FrozenTrial], wall_s: float) -> str | None:
     """Say which budget for new configurations is used up; None while there is some left."""
-    search, trials = ledger.spec.search, ledger.trials()
-    results = _own_results(trials)
+    search = ledger.spec.search
     target = int(ledger.attrs().get(record.TARGET, search.trials))
     if sum(1 for t in trials if _counts(t)) >= target:
         return f"{target} trials"
@@ -32,11 +32,10 @@ def spent(ledger: Ledger, wall_s: float) -> str | None:
         return f"{search.wall_hours} hours"
     if search.gpu_hours is not None:
         gpus = ledger.spec.resources.gpus * ledger.spec.resources.workers
-        used = sum(r.seconds for r in results) * gpus / 3600
-        if used >= search.gpu_hours:
+        if sum(r.seconds for r in _results(trials)) * gpus / 3600 >= search.gpu_hours:
             return f"{search.gpu_hours} GPU hours"
     if search.no_improvement is not None and len(ledger.spec.objectives) == 1:
-        since = _since_best(ledger, results)
+        since = _since_best(ledger, _results(trials))
         if since >= search.no_improvement:
             return f"no improvement in {since} trials"
     return None
@@ -52,12 +51,9 @@ def _counts(trial: FrozenTrial) -> bool:
     return trial.state in (OptunaState.RUNNING, OptunaState.WAITING)
 
 
-def _own_results(trials: Iterable[FrozenTrial]) -> list[TrialResult]:
-    return [
-        TrialResult.from_json(t.user_attrs[record.RESULT])
-        for t in trials
-        if record.RESULT in t.user_attrs and record.IMPORTED not in t.user_attrs
-    ]
+def _results(trials: Sequence[FrozenTrial]) -> list[TrialResult]:
+    ended = [t.user_attrs[record.RESULT] for t in trials if record.RESULT in t.user_attrs]
+    return [TrialResult.from_json(data) for data in ended]
 
 
 def _since_best(ledger: Ledger, results: list[TrialResult]) -> int:

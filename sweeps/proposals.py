@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 
-from . import catalog
+from . import catalog, record
 from .blocks import complete
 from .draft import Draft
 from .errors import Exhausted
 from .expressions import Expression
+from .ledger import Ledger
 from .nodes import Scalar
-from .record import fingerprint
 from .space import Point
 from .spec import SweepSpec
 
@@ -42,9 +44,34 @@ class Proposals:
         """Draft a trial; raises Exhausted when everything in the space has been tried."""
         for attempt in range(TRIES + RANDOM_TRIES):
             draft = self.draft(number, self.sampler if attempt < TRIES else self._random)
-            if self.is_allowed(draft.point) and fingerprint(draft.point.config) not in seen:
+            if self.is_allowed(draft.point) and record.fingerprint(draft.point.config) not in seen:
                 return draft
         return self._pick(seen, number)
+
+    def add(self, ledger: Ledger, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+        """Draft a trial that is like none of `trials` and write it; raises Exhausted."""
+        seen = {t.user_attrs.get(record.PRINT, "") for t in trials}
+        draft = self.draw(seen, number=len(trials))
+        draft.trial.user_attrs = record.attributes(draft.point, self._spec.seed)
+        return ledger.add(draft.trial)
+
+    def start(self, ledger: Ledger, trial: FrozenTrial) -> FrozenTrial | None:
+        """Start a trial that waits (what it leaves open is sampled); None if it is gone."""
+        storage, trial_id = ledger.storage, trial._trial_id
+        if record.CONFIG not in trial.user_attrs:
+            fixed = trial.system_attrs.get("fixed_params", {})
+            draft = self.draft(trial.number, fixed=fixed)
+            for name, distribution in draft.trial.distributions.items():
+                value = distribution.to_internal_repr(draft.trial.params[name])
+                storage.set_trial_param(trial_id, name, value, distribution)
+            label = trial.user_attrs.get(record.LABEL, "enqueued")
+            for key, item in record.attributes(draft.point, self._spec.seed, label).items():
+                ledger.set_trial(trial, key, item)
+            for key, item in draft.trial.system_attrs.items():
+                storage.set_trial_system_attr(trial_id, key, item)
+        if not storage.set_trial_state_values(trial_id, OptunaState.RUNNING):
+            return None
+        return ledger.trial(trial.number)
 
     def draft(
         self,
@@ -81,7 +108,7 @@ class Proposals:
         left = []
         for sampled in space.grid(None):
             point = space.at(sampled)
-            if fingerprint(point.config) not in seen and self.is_allowed(point):
+            if record.fingerprint(point.config) not in seen and self.is_allowed(point):
                 left.append(sampled)
         if not left:
             raise Exhausted(f"all {space.size()} configurations have been tried")

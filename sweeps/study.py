@@ -33,6 +33,8 @@ from .spec import SweepSpec
 from .storage import drop_stale_lock
 from .types import Finished, SweepResult, TrialResult, TrialSpec, Waiting
 
+WALL_EVERY_S = 30.0
+
 Control = Literal["run", "pause", "stop"]
 
 
@@ -49,6 +51,7 @@ class Study:
         self._pruner: BasePruner | None = None
         self._since = time.monotonic()
         self._wall_before: float | None = None
+        self._wall_noted = time.monotonic()
 
     @classmethod
     def create(cls, spec: SweepSpec, home: Path) -> Study:
@@ -105,18 +108,18 @@ class Study:
             is_orphan = trial.state is OptunaState.RUNNING and record.RESULT not in trial.user_attrs
             if is_orphan or attrs.get(record.epochs_key(trial.number)) is not None:
                 return self._issue(trial)
-        failed = budgets.failed(self.ledger)
+        failed = budgets.failed(self.ledger, trials)
         if failed is not None:
             return self._finished(failed)
         for trial in trials:
             if trial.state is OptunaState.WAITING:
-                started = self._start(trial)
+                started = self._proposer().start(self.ledger, trial)
                 if started is not None:
                     return self._issue(started)
-        reason = budgets.spent(self.ledger, self._wall_s())
+        reason = budgets.spent(self.ledger, trials, self._wall_s())
         if reason is None:
             try:
-                return self._issue(self._sample(trials))
+                return self._issue(self._proposer().add(self.ledger, trials))
             except Exhausted as end:
                 reason = str(end)
         return self._finished(reason)
@@ -167,8 +170,7 @@ class Study:
             self.ledger.set(record.epochs_key(result.number), None)
         self._issued.discard(result.number)
         self._settle()
-        if self._wall_before is not None:
-            self.ledger.set(record.WALL, self._wall_s())
+        self._note_wall()
         final = self.ledger.result(result.number)
         write_json(self.trial_folder(final.number) / "result.json", final.to_json())
         return final
@@ -267,6 +269,12 @@ class Study:
     def _wall_s(self) -> float:
         return (self._wall_before or 0.0) + time.monotonic() - self._since
 
+    def _note_wall(self) -> None:
+        """Keep the time that drivers spent, every half a minute: a write waits for the disk."""
+        if self._wall_before is not None and time.monotonic() - self._wall_noted > WALL_EVERY_S:
+            self.ledger.set(record.WALL, self._wall_s())
+            self._wall_noted = time.monotonic()
+
     def _settle(self) -> None:
         for changed in settle(self.ledger, self._sampler):
             path = self.trial_folder(changed.number) / "result.json"
@@ -281,27 +289,3 @@ class Study:
             drawn = len(self.ledger.trials())
             self._proposals = Proposals(self.spec, self.ledger.storage, drawn=drawn)
         return self._proposals
-
-    def _sample(self, trials: list[FrozenTrial]) -> FrozenTrial:
-        seen = {t.user_attrs.get(record.PRINT, "") for t in trials}
-        draft = self._proposer().draw(seen, number=len(trials))
-        draft.trial.user_attrs = record.attributes(draft.point, self.spec.seed)
-        return self.ledger.add(draft.trial)
-
-    def _start(self, trial: FrozenTrial) -> FrozenTrial | None:
-        """Start an enqueued trial (what it leaves open is sampled); None if it is gone."""
-        storage, trial_id = self.ledger.storage, trial._trial_id
-        if record.CONFIG not in trial.user_attrs:
-            fixed = trial.system_attrs.get("fixed_params", {})
-            draft = self._proposer().draft(trial.number, fixed=fixed)
-            for name, distribution in draft.trial.distributions.items():
-                value = distribution.to_internal_repr(draft.trial.params[name])
-                storage.set_trial_param(trial_id, name, value, distribution)
-            label = trial.user_attrs.get(record.LABEL, "enqueued")
-            for key, item in record.attributes(draft.point, self.spec.seed, label).items():
-                self.ledger.set_trial(trial, key, item)
-            for key, item in draft.trial.system_attrs.items():
-                storage.set_trial_system_attr(trial_id, key, item)
-        if not storage.set_trial_state_values(trial_id, OptunaState.RUNNING):
-            return None
-        return self.ledger.trial(trial.number)

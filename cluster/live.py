@@ -140,8 +140,7 @@ class LiveTable:
         self._began = time.monotonic()
         self._note = ""
         for result in known.trials:
-            if result.state.is_finished:
-                self.trial_ended(result)
+            self.trial_ended(result)
         self._live = Live(
             console=console, get_renderable=self.table, refresh_per_second=2, transient=False
         )

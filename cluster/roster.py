@@ -39,6 +39,7 @@ class Running:
 
     spec: TrialSpec
     outcome: Outcome
+    known_epochs: int
     started: bool = False
     pruned: bool = False
 
@@ -84,7 +85,9 @@ class Roster:
         if not isinstance(spec, TrialSpec):
             return spec
         self._issued = True
-        self._running[tune_id] = Running(spec=spec, outcome=Outcome(self.study.spec.objectives))
+        known = next(t.epochs for t in self.study.result().trials if t.number == spec.number)
+        outcome = Outcome(self.study.spec.objectives)
+        self._running[tune_id] = Running(spec=spec, outcome=outcome, known_epochs=known)
         folder = Path(self.study.trial_folder(spec.number))
         return self._job(spec=spec, folder=str(folder))
 
@@ -104,7 +107,7 @@ class Roster:
             self.fault = error
             self.drain(str(error))
             return True
-        if running.outcome.add(report):
+        if running.outcome.add(report) and report.epoch > running.known_epochs:
             self.progressed = True
             self._events.trial_reported(number, report)
         running.pruned = prune and report.stopped_by is None

@@ -50,7 +50,7 @@ def test_a_killed_worker_costs_its_trial_no_epoch(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_kills_its_workers_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
-    model = {"name": "lab.faulty", "fault": {"choice": ["none", "kill"]}}
+    model = {"name": "lab.faulty", "fault": {"choice": ["none", "kill"]}, "at": 2}
     search = {"sampler": "grid", "trials": 2}
     resources = {"attempts": 1}
     spec = tiny(tmp_path, model=model, search=search, train={"lr": 0.01}, resources=resources)

@@ -84,7 +84,7 @@ def check_record(home: Path, name: str, *, trials: int) -> SweepResult:
     study = Study.open(name, home)
     result = study.result()
     counted = [t for t in result.trials if t.state is not TrialState.FAILED]
-    assert len(counted) == trials
+    assert len(counted) == trials, result.trials
     for trial in result.trials:
         assert trial.state.is_finished, trial
         folder = study.trial_folder(trial.number)

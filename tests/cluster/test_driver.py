@@ -1,0 +1,162 @@
+"""The driver as a process of its own: killed, interrupted, asked to stop, started twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_contract import check_record, tiny
+
+from sweeps import Study
+from sweeps.types import TrialState
+
+pytestmark = [pytest.mark.ray]
+PATIENCE_S = 240.0
+
+
+class Driver:
+    """`s4sweep ... --json` as a process; its events are read line by line."""
+
+    def __init__(self, home: Path, *words: str) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "cluster.cli", *words, "--home", str(home)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def until(self, reached: Callable[[list[dict[str, Any]]], bool]) -> None:
+        """Read events until `reached` says so."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                self.events.append(json.loads(line))
+                if reached(self.events):
+                    return
+        raise AssertionError(f"the driver ended first: {self._process.communicate()[1]}")
+
+    def numbers(self, event: str) -> list[int]:
+        """The trials that an event was said of, in order."""
+        return [e["number"] for e in self.events if e["event"] == event]
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the whole process group, as a terminal sends Ctrl-C."""
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL of the driver alone; what it had said before is read."""
+        self._process.kill()
+        self._read_rest()
+
+    def wait(self) -> int:
+        """Read what is left; the exit status."""
+        self._read_rest()
+        return self._process.returncode
+
+    def _read_rest(self) -> None:
+        out, self.error = self._process.communicate(timeout=PATIENCE_S)
+        whole = [line for line in out.splitlines(keepends=True) if line.endswith("\n")]
+        self.events += [json.loads(line) for line in whole if line.startswith("{")]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Path]:
+    """The YAML of five trials of six epochs, about half a second each."""
+    model = {"name": "lab.faulty", "delay_s": 0.12}
+    tiny(
+        tmp_path,
+        model=model,
+        train={"epochs": 6},
+        search={"trials": 5},
+        resources={"concurrent": 2},
+    )
+    yield tmp_path
+
+
+def start(home: Path) -> Driver:
+    words = ("--json", "--no-tracking", "--no-test", "--allow-imports")
+    return Driver(home, "run", str(home / "tiny.yaml"), *words)
+
+
+def resume(home: Path, *words: str) -> Driver:
+    return Driver(home, "resume", "tiny", "--json", "--no-tracking", "--no-test", *words)
+
+
+def epochs_on_disk(home: Path) -> dict[int, int]:
+    files = (home / "sweeps/tiny/trials").glob("*/metrics.jsonl")
+    return {int(f.parent.name): f.read_bytes().count(b"\n") for f in files}
+
+
+def mid_sweep(events: list[dict[str, Any]]) -> bool:
+    """A trial has ended, and another one has an epoch."""
+    ended = {e["number"] for e in events if e["event"] == "ended"}
+    return bool(ended) and any(e["event"] == "epoch" and e["number"] not in ended for e in events)
+
+
+def test_a_killed_driver_is_resumed_where_it_was(sweep: Path) -> None:
+    with start(sweep) as first:
+        first.until(mid_sweep)
+        with resume(sweep) as second:
+            assert second.wait() == 2, "a second driver is refused"
+            assert second.error.count("\n") == 1
+            assert "sweep 'tiny' is driven by process" in second.error
+        first.kill()
+    killed = time.time()
+    finished, there = set(first.numbers("ended")), epochs_on_disk(sweep)
+    with resume(sweep) as third:
+        assert third.wait() == 0
+    result = check_record(sweep, "tiny", trials=5)
+    assert len(result.trials) == 5
+    assert not finished & set(third.numbers("started")), "nothing finished is run again"
+    assert set(there) - finished <= set(third.numbers("started"))
+    for number, epochs in there.items():
+        lines = (sweep / f"sweeps/tiny/trials/{number:04d}/metrics.jsonl").read_text().splitlines()
+        times = [json.loads(line)["time"] for line in lines]
+        # A worker may outlive its driver by a moment, and finish the epoch it is in.
+        assert sum(t < killed for t in times) in (epochs, epochs + 1), "no epoch is trained twice"
+        assert len(times) == 6
+
+
+def test_one_interrupt_ends_the_epochs_in_hand_and_resume_goes_on(sweep: Path) -> None:
+    with start(sweep) as driver:
+        driver.until(mid_sweep)
+        driver.send(signal.SIGINT)
+        assert driver.wait() == 130
+    notes = [e["text"] for e in driver.events if e["event"] == "note"]
+    assert any("`s4sweep resume tiny` goes on" in note for note in notes)
+    assert driver.events[-1]["interrupted"] is True
+    reported = {n: driver.numbers("epoch").count(n) for n in driver.numbers("started")}
+    assert epochs_on_disk(sweep) == reported, "every epoch that was trained was heard of"
+    trials = Study.open("tiny", sweep).result().trials
+    assert sum(t.state is TrialState.COMPLETED for t in trials) < 5, "it did stop"
+    with resume(sweep) as again:
+        assert again.wait() == 0
+    check_record(sweep, "tiny", trials=5)
+
+
+def test_stop_now_from_elsewhere_ends_the_driver_at_once(sweep: Path) -> None:
+    with start(sweep) as driver:
+        driver.until(mid_sweep)
+        with Driver(sweep, "stop", "tiny", "--now") as stop:
+            assert stop.wait() == 0
+        assert driver.wait() == 130
+    with resume(sweep, "--trials", "3") as again:
+        assert again.wait() == 2
+        assert "there are 5 already" in again.error

@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from dashboards.errors import ServerError
+from dashboards.login import is_loopback, login_for
 from dashboards.record import SweepRecord
 from dashboards.store import SETTINGS, open_client, own_uri
 from sweeps.files import read_json, write_json
@@ -121,6 +122,10 @@ def start(
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     command += ["--allowed-hosts", allowed_hosts] if allowed_hosts else []
     env = SETTINGS | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    login = login_for(host, Path(home))
+    if login is not None:
+        command += login.options
+        env |= login.environment
     return launch(command, state=state, url=_url(host, port), health="/health", env=env)
 
 
@@ -131,6 +136,11 @@ def start_optuna(
 
     It has no login of its own, so it should listen on the loopback address only.
     """
+    if not is_loopback(host):
+        raise ServerError(
+            f"optuna-dashboard has no login: leave it on 127.0.0.1 and forward the port with ssh, "
+            f"not {host}."
+        )
     state = record.folder / OPTUNA_STATE
     found = find(state)
     if found is not None:

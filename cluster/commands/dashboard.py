@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from cluster.errors import UserError
-    from dashboards import server
+    from dashboards import login, server
     from dashboards.record import SweepRecord
     from dashboards.store import default_uri
     from sweeps import home
@@ -57,6 +57,8 @@ def main(args: argparse.Namespace) -> int:
         started = server.start(home(), **options)
     assert started is not None
     print(started.url if args.optuna else _page(started.url, record), flush=True)
+    if not args.optuna and not login.is_loopback(args.host):
+        print(f"log in as {login.ADMIN}; the password is in {home() / login.FOLDER}/admin-password")
     if running is not None or args.detach:
         print("it is up until `s4sweep dashboard --stop`.")
         return 0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _START_S = 120.0
 _FIRST_WORDS_S = 20.0
+_LAST_WORDS_S = 3.0
 
 
 def submit(
@@ -146,25 +147,23 @@ def relay_command(argv: Sequence[str], address: str, *, insecure: bool) -> int:
 
 
 def first_words(client: JobSubmissionClient, job: str) -> int | None:
-    """Wait for a job's first line; returns its exit status if it has failed by then, else None.
+    """Wait until a job is at work; returns its exit status if it has failed by then, else None.
 
-    Waits at most two minutes for the job to start (nodes may have to be installed first) and then
-    twenty seconds for it to speak.
+    Waits at most two minutes for it to start (nodes may have to be installed first), then twenty
+    seconds for its first line, and three more, since that line may be why it ends.
     """
-    start = last = began = time.monotonic()
-    while last - start < _START_S:
+    deadline = time.monotonic() + _START_S
+    has_begun = has_spoken = False
+    while time.monotonic() < deadline:
         status = client.get_job_status(job)
         said = jobs.clean(client.get_job_logs(job))
         if status.is_terminal():
             print(said, end="")
             return jobs.exit_status(client, job)
-        if said.strip():
-            return None
-        last = time.monotonic()
-        if status.value == "PENDING":
-            began = last
-        elif last - began > _FIRST_WORDS_S:
-            return None
+        if said.strip() and not has_spoken:
+            has_spoken, deadline = True, time.monotonic() + _LAST_WORDS_S
+        elif status.value == "RUNNING" and not has_begun:
+            has_begun, deadline = True, time.monotonic() + _FIRST_WORDS_S
         time.sleep(jobs.POLL_S / 2)
     return None
 

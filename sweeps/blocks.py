@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import data_prep
 import s4core
@@ -38,6 +38,17 @@ def complete(config: Mapping[str, Any], *, allow_imports: bool = True) -> dict[s
     }
 
 
+def metric_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name what trials report of a split: always (each for its kind of task), and when asked to."""
+    from s4core.train.metrics import METRICS, reported
+
+    task = {"d_input": 1, "d_output": 2, "length": 1}
+    kinds = get_args(get_type_hints(s4core.TaskShape)["target"])
+    shapes = [s4core.from_mapping(s4core.TaskShape, {**task, "target": kind}) for kind in kinds]
+    always = dict.fromkeys(name for shape in shapes for name in reported(shape))
+    return tuple(always), METRICS
+
+
 def _name(block: str, config: Mapping[str, Any], allow_imports: bool) -> str:
     name = config.get("name")
     if not isinstance(name, str):
@@ -56,7 +67,8 @@ def _data(config: Mapping[str, Any], allow_imports: bool) -> dict[str, Any]:
         checked = data_prep.dataset_options(name, options)
     except data_prep.DataError as error:
         raise _blame("data", error.key or "", str(error), options) from error
-    return {"name": name, **plain(checked)}
+    raw = {"raw": config["raw"]} if "raw" in config else {}  # where the files are, no option
+    return {"name": name, **plain(checked), **raw}
 
 
 def _model(config: Mapping[str, Any], allow_imports: bool) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def read_tree(path: Path, *, _within: tuple[Path, ...] = ()) -> YamlTree:
     tree = read_yaml(path)
     if not isinstance(tree.data, dict):
         raise SpecError(tree.mark(()), "", f"wants keys and values, got {tree.data!r}.")
+    tree = YamlTree(_absolute_raw(tree.data, path.parent), tree.marks, tree.text)
     own = tree
     for base in reversed(_bases(own, path, (*_within, path.resolve()))):
         tree = merge(base, tree)
@@ -72,6 +73,24 @@ def merge(base: YamlTree, over: YamlTree) -> YamlTree:
         return result
 
     return YamlTree(lay(base.data, over.data, ()), marks, over.text)
+
+
+def _absolute_raw(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Read `data.raw` as a path from the file that says it: workers run in other folders."""
+
+    def visit(value: Any) -> Any:
+        if isinstance(value, list):
+            return [visit(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            key: str((folder / item).absolute())
+            if key == "raw" and isinstance(item, str) and "://" not in item
+            else visit(item)
+            for key, item in value.items()
+        }
+
+    return {**data, "data": visit(data["data"])} if "data" in data else data
 
 
 def _mergeable(low: Any, high: Any) -> bool:

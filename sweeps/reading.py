@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from s4core.config import ConfigError, from_mapping, nearest
 
 from . import catalog
-from .blocks import BLOCKS, BlockError, complete
+from .blocks import BLOCKS, BlockError, complete, metric_names
 from .errors import SpecError
 from .expressions import Expression, ExpressionError
 from .home import valid_name
@@ -52,6 +52,7 @@ class SpecReader:
         search = self._search()
         where = self._texts("where")
         space = Space.parse(YamlTree(blocks, self._tree.marks, self._tree.text))
+        self._check_metrics(objectives, blocks["train"])
         self._check_points(space, self._expressions(where))
         self._check_search(search, space, objectives)
         return SweepSpec(
@@ -101,6 +102,21 @@ class SpecReader:
             what = "is better when smaller" if "mode" in value else "needs mode: min"
             raise self._error((*at, "metric"), f"{made.metric} {what}; write mode: min.")
         return made
+
+    def _check_metrics(self, objectives: tuple[Objective, ...], train: Mapping[str, Any]) -> None:
+        """Refuse a metric that no task has, or that trials report only when they are told to."""
+        several = "objectives" in self._data
+        for i, objective in enumerate(objectives):
+            at: Path_ = ("objectives", i, "metric") if several else ("objective", "metric")
+            name = objective.metric.removeprefix("val/")
+            always, asked = metric_names()
+            if name not in (*always, *asked):
+                known = [f"val/{metric}" for metric in (*always, *asked)]
+                what = nearest(objective.metric, known)
+                raise self._error(at, f"no metric {objective.metric!r}: {what}")
+            given = train.get("metrics", [])
+            if name in asked and not (isinstance(given, list) and name in given):
+                raise self._error(at, f"{objective.metric} wants `metrics: [{name}]` in train.")
 
     def _search(self) -> Search:
         given = self._data.get("search", {})

@@ -86,7 +86,9 @@ def _plain(cls: type[Any]) -> Schema:
 
 def _options(name: str) -> Schema:
     module = importlib.import_module(f"data_prep.datasets.{name}")
-    return _plain(module.Options) if hasattr(module, "Options") else _closed({})
+    schema = _plain(module.Options) if hasattr(module, "Options") else _closed({})
+    raw = {"type": "string", "description": "folder of the raw files, from that of the YAML"}
+    return {**schema, "properties": {**schema.get("properties", {}), "raw": raw}}
 
 
 def _config(name: str) -> Schema:

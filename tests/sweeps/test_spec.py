@@ -60,6 +60,9 @@ def test_a_spec_round_trips_through_json(load: Load) -> None:
          "min. Did you mean 'max'?"),
         ("val/accuracy", "val/loss", "3: objective.metric: val/loss is better when smaller; write "
          "mode: min."),
+        ("val/accuracy", "val/acc", "3: objective.metric: no metric 'val/acc': choose from "),
+        ("val/accuracy", "val/acuracy", "Did you mean 'val/accuracy'?"),
+        ("val/accuracy", "val/f1", "3: objective.metric: val/f1 wants `metrics: [f1]` in train."),
         ("val/accuracy", "test/accuracy", "3: objective.metric: 'test/accuracy' is not of the "
          "validation split: wants val/..."),
         ("name: good", "name: ../up", "2: name: '../up' cannot name a sweep: letters, digits, '.', "
@@ -132,3 +135,13 @@ def test_an_environment_variable_is_read_only_where_it_is_named(
     assert load(text.replace("MY_EPOCHS", "MY_EPOCHS, default: 2")).train["epochs"] == 2
     secret = load(text.replace("{env: MY_EPOCHS}", "1") + "storage: {env: MY_URL}\n")
     assert secret.storage == "env:MY_URL"  # the URL itself, with its password, is not kept
+
+
+def test_raw_files_are_looked_for_beside_the_yaml_that_names_them(
+    load: Load, tmp_path: Path
+) -> None:
+    text = GOOD.replace("train: 8}", "train: 8, raw: mine}")
+    assert load(text).data["raw"] == str(tmp_path / "mine")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "base.yaml").write_text(text)
+    assert load("include: below/base.yaml\nname: x\n").data["raw"] == str(tmp_path / "below/mine")

@@ -1,0 +1,198 @@
+"""docs/yaml.md, written from the classes that check a YAML: `python -m sweeps.reference`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import re
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, get_args, get_type_hints
+
+import data_prep
+import s4core
+from s4core.nn.options import ConvOptions, StackOptions
+
+from . import catalog
+from .spec import Resources, Search
+from .types import Objective
+
+HEAD = """# The YAML of a sweep
+
+<!-- Written by `python -m sweeps.reference > docs/yaml.md`; a test holds it to the code. -->
+
+A sweep is one YAML file. `s4sweep check FILE` reads it and says in one line each what is wrong;
+`s4sweep check --schema` prints a JSON schema for editors that complete while you type (VS Code:
+put `# yaml-language-server: $schema=./sweep.schema.json` in the first line).
+
+| key | what |
+|---|---|
+| `name` | of the sweep, and of its folder; the file's name if it is not given |
+| `objective` | the one metric that moves patience, `best.pt`, pruning and "best trial" |
+| `objectives` | a list of two or more in place of `objective`: a Pareto sweep, without pruning |
+| `data`, `model`, `train` | the three blocks of a trial; a range may stand wherever a value may |
+| `search` | sampler, pruner, budgets |
+| `resources` | what a trial needs, and how many run at once |
+| `seed` | of the trials: the same for all of them, so that they differ by their settings alone |
+| `where` | expressions that every trial makes true: `["model.d_model % model.n_layers == 0"]` |
+| `repeat` | `{seeds: 3}`: every configuration runs with three seeds and counts by their mean |
+| `baselines` | presets that run first, on the data of this sweep |
+| `preset` | a published experiment to start from; what the file says wins (`s4sweep presets`) |
+| `include` | a file, or a list, to start from; paths are from this file |
+| `from` | sweeps of this home whose finished trials the sampler learns from |
+| `storage` | an Optuna URL in place of the journal; `{env: NAME}` keeps a password out of files |
+| `notes` | anything |
+
+`{env: NAME}` or `{env: NAME, default: x}` in place of a value reads an environment variable; no
+other variable is ever read.
+
+## Ranges
+
+| range | draws |
+|---|---|
+| `{choice: [a, b, c]}` | one of them; they may be whole blocks, with ranges of their own |
+| `{uniform: [low, high]}`, with `step:` | a number; both ends count |
+| `{log_uniform: [low, high]}` | a number whose logarithm is uniform |
+| `{int: [low, high]}`, with `step:` | a whole number |
+| `{log_int: [low, high]}` | a whole number whose logarithm is uniform |
+| `{normal: [mean, std]}` | a normal number, cut where 1 in 2000 lies beyond |
+| `{expr: "model.d_model // 4"}` | not drawn: worked out from the others |
+
+Keys beside a `choice` of blocks are common to all of them:
+
+```yaml
+model:
+  n_layers: {choice: [2, 4]}
+  choice:
+    - {name: s4d, init: {choice: [lin, inv]}}
+    - {name: s4, rank: {int: [1, 2]}}
+```
+
+Parameters are named by their path, below a chosen block by the name of that block: `model`,
+`model.n_layers`, `model.s4d.init`, `model.s4.rank`. These are the names in tables, dashboards and
+`s4sweep enqueue`. A number needs a dot before the e: YAML reads `1e-4` as text, `1.0e-4` as a
+number.
+
+Expressions (`where`, `expr`) know numbers, text, `+ - * / // %`, comparisons, `and or not in`,
+`a if c else b` and the functions abs, min, max, round, int, float, sqrt, log2, log10, ceil, floor.
+Names are paths: `train.lr`. Values that are not given have their defaults in `where`.
+"""
+
+
+def main() -> None:
+    """Print the reference."""
+    print(reference(), end="")
+
+
+def reference() -> str:
+    """Give the text of docs/yaml.md."""
+    parts = [
+        HEAD,
+        _section("objective", Objective, level=2),
+        _section("search", Search, level=2),
+        *_folder("Samplers", "samplers"),
+        *_folder("Pruners", "pruners"),
+        _section("resources", Resources, level=2),
+        _section("train", s4core.TrainConfig, level=2),
+        "## data\n",
+        *(_data(name) for name in data_prep.dataset_names()),
+        "## model\n",
+        _section("Fields of every model", StackOptions, level=3),
+        _section("Fields of every model with kernels", ConvOptions, level=3, without=StackOptions),
+        *(_model(name) for name in s4core.model_names()),
+    ]
+    return "\n".join(parts)
+
+
+def _folder(title: str, kind: catalog.Kind) -> Iterable[str]:
+    yield f"## {title}\n"
+    for name in catalog.names(kind):
+        module = catalog.load(kind, name)
+        about = f"### `{name}`\n\n{_first_paragraph(module)}\n"
+        yield f"{about}\n{_meaning(module.Options)}{_fields(module.Options)}"
+
+
+def _data(name: str) -> str:
+    module = importlib.import_module(f"data_prep.datasets.{name}")
+    card = module.CARD
+    about = f"### `{name}`\n\n{card.title}. {card.shapes}.\n"
+    if not hasattr(module, "Options"):
+        return about
+    return f"{about}\n{_meaning(module.Options)}{_fields(module.Options)}"
+
+
+def _model(name: str) -> str:
+    module = importlib.import_module(f"s4core.models.{name}")
+    common = ConvOptions if issubclass(module.Config, ConvOptions) else StackOptions
+    also = "" if common is StackOptions else " and those of every model with kernels"
+    own = _fields(module.Config, without=common)
+    return (
+        f"### `{name}`\n\n{_first_paragraph(module)}\n\n{_meaning(module.Config)}"
+        f"Beside the fields of every model{also}:\n\n{own}"
+    )
+
+
+def _meaning(cls: type[Any]) -> str:
+    """What the fields mean, if the class says so (a generated docstring says nothing)."""
+    text = inspect.getdoc(cls) or ""
+    return "" if text in ("", "None.") or text.startswith("Options(") else f"{_text(text)}\n\n"
+
+
+def _section(title: str, cls: type[Any], *, level: int, without: type[Any] | None = None) -> str:
+    about = _text(inspect.getdoc(cls) or "")
+    return f"{'#' * level} {title}\n\n{about}\n\n{_fields(cls, without=without)}"
+
+
+def _first_paragraph(module: ModuleType) -> str:
+    return _text((inspect.getdoc(module) or "").split("\n\n")[0])
+
+
+def _text(text: str) -> str:
+    """A docstring as Markdown: its indented lines are no code."""
+    paragraphs = [" ".join(p.split()) for p in text.split("\n\n")]
+    return "\n\n".join(p.replace("*", r"\*").replace("|", r"\|") for p in paragraphs)
+
+
+def _fields(cls: type[Any], *, without: type[Any] | None = None) -> str:
+    hints = get_type_hints(cls)
+    common = {f.name: f.default for f in dataclasses.fields(without)} if without else {}
+    rows = [
+        f"| `{f.name}` | {_type(hints[f.name])} | {_default(f)} |"
+        for f in dataclasses.fields(cls)
+        if f.name not in common or f.default != common[f.name]
+    ]
+    if not rows:
+        return "No options.\n"
+    return "\n".join(["| field | type | default |", "|---|---|---|", *rows]) + "\n"
+
+
+def _type(hint: Any) -> str:
+    if hint is Any:
+        return "a name, or a block"
+    choices = [a for a in get_args(hint) if isinstance(a, str)]
+    if choices and len(choices) == len(get_args(hint)):
+        return ", ".join(choices)
+    text = hint.__name__ if isinstance(hint, type) else str(hint)
+    text = re.sub(r"\b[\w.]+\.(\w+)", r"\1", text)
+    words = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text"}
+    return words.get(text, text.replace("NoneType", "null").replace("None", "null")).replace(
+        "|", "or"
+    )
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        value = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    else:
+        return {"sampler": "tpe", "pruner": "none"}.get(field.name, "needed")
+    shown = {None: "null", True: "true", False: "false", "": '""'}
+    if isinstance(value, bool | str | None) and value in shown:
+        return shown[value]
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+if __name__ == "__main__":
+    main()

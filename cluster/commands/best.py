@@ -8,6 +8,9 @@ HELP = "show the best trial of a sweep; --yaml prints a spec that runs it again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cluster.submit import add_address_argument
+
+    add_address_argument(parser, relays=True)
     parser.add_argument("name", metavar="NAME", help="the sweep")
     parser.add_argument("--trial", type=int, metavar="N", help="this trial in place of the best")
     parser.add_argument("--top", type=int, metavar="N", help="the N best trials")

@@ -8,6 +8,9 @@ HELP = "compare two or more sweeps: their best trials, spread, cost, and what di
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cluster.submit import add_address_argument
+
+    add_address_argument(parser, relays=True)
     parser.add_argument("names", metavar="NAME", nargs="+", help="sweeps")
     parser.add_argument("--json", action="store_true", help="print one JSON list")
 

@@ -11,6 +11,9 @@ HELP = """have a configuration run next; what is not given is sampled
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cluster.submit import add_address_argument
+
+    add_address_argument(parser, relays=True)
     parser.add_argument("name", metavar="NAME", help="the sweep")
     parser.add_argument(
         "words", metavar="KEY=VALUE", nargs="+", help="parameters of the space, or preset=NAME"

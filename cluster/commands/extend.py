@@ -8,6 +8,9 @@ HELP = "let a sweep have more trials, while it runs or afterwards"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cluster.submit import add_address_argument
+
+    add_address_argument(parser, relays=True)
     parser.add_argument("name", metavar="NAME", help="the sweep")
     parser.add_argument(
         "--trials", required=True, metavar="[+]N", help="N in all, or with + so many more"

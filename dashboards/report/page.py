@@ -130,7 +130,7 @@ def _subtitle(evidence: Evidence) -> str:
     state = "over" if evidence.is_over else "still running"
     when = datetime.datetime.fromtimestamp(evidence.made).strftime("%Y-%m-%d %H:%M")
     data = sorted({str(t.spec.data.get("name")) for t in evidence.trials})
-    return escape(f"{words} {goal.metric} on {', '.join(data)} · {state} · as of {when}")
+    return escape(f"{words} {goal.metric} on {', '.join(data)} \u00b7 {state} \u00b7 as of {when}")
 
 
 def _tiles(evidence: Evidence) -> list[str]:
@@ -193,9 +193,9 @@ def _row(rank: int, trial: Trial, test: Sequence[str], names: Sequence[str]) -> 
     epochs = str(result.epochs)
     if result.best_epoch not in (None, result.epochs):
         epochs += f" (best {result.best_epoch})"
-    spread = f" ± {result.spread:.4f}" if result.spread is not None else ""
+    spread = f" +- {result.spread:.4f}" if result.spread is not None else ""
     cells = [_number(rank, str(rank)), _number(trial.number, str(trial.number))]
-    scored = "–" if result.value is None else f"{result.value:.4f}{spread}"
+    scored = "-" if result.value is None else f"{result.value:.4f}{spread}"
     cells.append(_number(result.value, scored))
     for name in test:
         score = trial.test.get(name)
@@ -240,4 +240,4 @@ def _footer(evidence: Evidence) -> str:
     commits = sorted({t.commit for t in evidence.trials if t.commit})
     made = f"made by s4sweep {importlib.metadata.version('s4sweep')}"
     words = [made, *(f"git commit {commit}" for commit in commits)]
-    return escape(" · ".join([*words, f"s4sweep report {evidence.name}"]))
+    return escape(" \u00b7 ".join([*words, f"s4sweep report {evidence.name}"]))

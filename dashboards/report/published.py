@@ -10,12 +10,12 @@ from dashboards.report.shapes import Figure
 from sweeps.presets import Preset, find_preset, preset_names
 
 SECTION = "The search"
-BARS = 25
+ROWS = 25
 SAME, PALE, OURS = "#9498a0", "rgba(148,152,160,0.4)", "#4269d0"
 
 
 def published(evidence: Evidence) -> list[Figure]:
-    """Bars of what was published on the best trial's data set, and of the best trial.
+    """Dots for what was published on the best trial's data set, and for the best trial.
 
     A result on other options of the data set (another variant, another sampling rate) is shown
     paler, since it is not to be compared digit by digit.
@@ -34,32 +34,33 @@ def published(evidence: Evidence) -> list[Figure]:
         return []
     rows = [_theirs(preset, best.spec.data) for preset in found]
     rows.sort(key=lambda row: row["value"], reverse=evidence.objective.mode == "max")
-    rows = [*rows[: BARS - 1], _ours(best, kind)]
+    rows = [*rows[: ROWS - 1], _ours(best, kind)]
     rows.sort(key=lambda row: row["value"], reverse=evidence.objective.mode == "min")
     low, high = min(r["value"] for r in rows), max(r["value"] for r in rows)
-    bar = {
-        "type": "bar",
-        "orientation": "h",
+    dots = {
+        "type": "scatter",
+        "mode": "markers+text",
+        "textposition": "middle right",
         "x": [row["value"] for row in rows],
         "y": [row["name"] for row in rows],
         "text": [f"{row['value']:.4g}" for row in rows],
         "hovertext": [row["about"] for row in rows],
         "hovertemplate": "%{y}: %{x:.4f}<br>%{hovertext}<extra></extra>",
-        "marker": {"color": [row["colour"] for row in rows]},
+        "marker": {"size": 13, "color": [row["colour"] for row in rows]},
     }
-    edge = 0.1 * (high - low) or 0.01
+    edge = 0.12 * (high - low) or 0.01
     layout = {
-        "xaxis": {"title": {"text": kind}, "range": [low - 4 * edge, high + edge]},
+        "xaxis": {"title": {"text": kind}, "range": [low - edge, high + edge]},
         "yaxis": {"type": "category"},
         "showlegend": False,
     }
-    note = "Pale bars are of another version of the data set and only roughly comparable."
+    note = "Pale dots are of another version of the data set and only roughly comparable."
     paler = any(row["colour"] == PALE for row in rows)
     return [
         Figure(
             section=SECTION,
             title="Published, and ours",
-            traces=[bar],
+            traces=[dots],
             layout=layout,
             note=note if paler else "",
             height=130 + 26 * len(rows),
@@ -70,7 +71,7 @@ def published(evidence: Evidence) -> list[Figure]:
 def _theirs(preset: Preset, data: Mapping[str, Any]) -> dict[str, Any]:
     result = preset.published
     assert result is not None
-    spread = f" ± {result.std:.4g}" if result.std is not None else ""
+    spread = f" +- {result.std:.4g}" if result.std is not None else ""
     return {
         "name": preset.name,
         "value": result.value,

@@ -175,7 +175,7 @@ def _lanes(spans: Sequence[Span]) -> list[str]:
         if place == len(ends):
             ends.append(span.end)
         ends[place] = max(span.end, span.start + 0.5)
-        lanes.append(f"{span.host} · {place + 1}")
+        lanes.append(f"{span.host} / {place + 1}")
     return lanes
 
 

@@ -131,8 +131,8 @@ def test_a_trial_that_was_taken_up_again_has_two_spans(tmp_path: Path) -> None:
         ("other", 25, 40),
     ]
     assert training.timeline(gather(SweepRecord(folder)))[0].traces[0]["y"] == [
-        "node0 · 1",
-        "other · 1",
+        "node0 / 1",
+        "other / 1",
     ]
 
 

@@ -18,7 +18,7 @@ def discretize(
     A: Complex[Tensor, "*h n"],
     dt: Float[Tensor, "*d"],
     discretization: Discretization = "zoh",
-) -> tuple[Complex[Tensor, "*h n"], Complex[Tensor, "*h n"]]:
+) -> tuple[Complex[Tensor, " ..."], Complex[Tensor, " ..."]]:
     """Return (log A_bar, gain) of a diagonal system, with B_bar = gain * B.
 
     A: eigenvalues, any sign of the real part for zoh; dt > 0, broadcast against A.

@@ -67,8 +67,8 @@ def liquid_scan_with_state(
     A_bar, B_bar = liquid_discretize(A, B, dt)
     if x0 is None:
         x0 = torch.zeros(degree or 1, batch, H, n, dtype=A.dtype, device=u.device)
-    if L == 0:
-        return u, x0
+    if u.numel() == 0:
+        return u.to(D.dtype), x0
     start = x0.flatten(2)
     Bu = (u.to(C.real.dtype).transpose(1, 2).unsqueeze(-1) * B_bar.to(A.dtype)).flatten(2)
     if degree is None:

@@ -67,7 +67,7 @@ def mimo_scan_with_state(
     u = u.to(D.dtype)
     if x0 is None:
         x0 = torch.zeros(u.shape[0], A.shape[0], dtype=A.dtype, device=u.device)
-    if u.shape[1] == 0:
+    if u.numel() == 0:
         return u, x0
     readout = _real_rows(C * (2 if conj_sym else 1))
     if dt.ndim == 1:

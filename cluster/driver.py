@@ -155,13 +155,14 @@ class Driver:
             return roster.stop_reason
 
     def _roster(self) -> Roster:
-        resources = self.study.spec.resources
+        resources, placement = self.study.spec.resources, self.placement
         job = functools.partial(
             Job,
             home=str(self.home),
-            threads=max(1, int(resources.cpus)),
-            gpu_fraction=resources.gpus if 0 < resources.gpus < 1 else 1.0,
-            memory_gb=resources.memory_gb,
+            threads=max(1, int(placement.cpus)),
+            gpu_fraction=placement.gpus if 0 < placement.gpus < 1 else 1.0,
+            memory_gb=placement.memory_gb,
+            workers=placement.workers,
         )
         is_fixed = self.settings.address is None
         limits = Limits(

@@ -18,47 +18,78 @@ CAPACITY_EVERY_S = 2.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Placement:
-    """What one trial is given: CPUs, GPUs (a fraction shares one) and custom resources."""
+    """What one trial is given: `workers` equal shares of CPUs, GPUs, memory and custom resources.
+
+    A fraction of a GPU shares one. Several workers train the trial together (data-parallel), are
+    placed at the same time or not at all, and close to each other where that is possible.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0
     memory_gb: float | None = None
     custom: dict[str, float] = dataclasses.field(default_factory=dict)
+    workers: int = 1
+
+    @property
+    def share(self) -> dict[str, float]:
+        """What one worker is given, by Ray's names."""
+        share = {"CPU": self.cpus, "GPU": self.gpus, **self.custom}
+        share["memory"] = (self.memory_gb or 0.0) * 1e9
+        return {key: value for key, value in share.items() if value} or {"CPU": 0.01}
 
     def bundles(self) -> tune.PlacementGroupFactory:
         """The placement group of one trial."""
-        bundle = {"CPU": self.cpus, **self.custom}
-        if self.gpus:
-            bundle["GPU"] = self.gpus
-        if self.memory_gb:
-            bundle["memory"] = self.memory_gb * 1e9
-        return tune.PlacementGroupFactory([bundle])
+        return tune.PlacementGroupFactory([self.share] * self.workers, strategy="PACK")
+
+    def fits(self, node: dict[str, float]) -> int:
+        """How many workers a node with these resources can hold."""
+        return min(int(node.get(key, 0.0) / value + 1e-9) for key, value in self.share.items())
 
 
 def placement_of(spec: SweepSpec) -> Placement:
-    """What one trial of the sweep is given."""
+    """What one trial of the sweep is given.
+
+    Several whole GPUs for one worker mean one worker for each GPU, with its part of the rest.
+    """
     r = spec.resources
-    return Placement(cpus=r.cpus, gpus=r.gpus, memory_gb=r.memory_gb, custom=dict(r.custom))
+    split = int(r.gpus) if r.workers == 1 and r.gpus > 1 else 1
+    return Placement(
+        cpus=r.cpus if split == 1 else max(1, r.cpus // split),
+        gpus=r.gpus / split,
+        memory_gb=None if r.memory_gb is None else r.memory_gb / split,
+        custom={key: value / split for key, value in r.custom.items()},
+        workers=r.workers * split,
+    )
 
 
 def check_feasible(placement: Placement) -> None:
-    """Refuse a trial that no node of the cluster could ever hold.
+    """Refuse a trial that the cluster as it is could never hold; it would wait for ever.
 
-    Raises UserError; without it the trial would wait for ever.
+    Raises UserError, which names the settings that ask for too much.
     """
-    wanted = {"CPU": placement.cpus, "GPU": placement.gpus, **placement.custom}
-    wanted = {key: value for key, value in wanted.items() if value}
-    nodes: list[dict[str, Any]] = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-    if any(all(node.get(k, 0) >= v for k, v in wanted.items()) for node in nodes):
+    nodes = _nodes()
+    holds = sum(placement.fits(node) for node in nodes)
+    if holds >= placement.workers:
         return
-    names = {"CPU": "cpus", "GPU": "gpus"}
-    best = {k: max((n.get(k, 0) for n in nodes), default=0) for k in wanted}
-    short = [k for k, v in wanted.items() if best[k] < v] or list(wanted)
-    text = ", ".join(
-        f"resources.{names.get(k, f'custom.{k}')}: {wanted[k]:g} (a node has {best[k]:g})"
-        for k in short
+    if holds:
+        raise UserError(
+            f"resources.workers: {placement.workers} are asked for and {holds} fit into "
+            f"{len(nodes)} node(s)."
+        )
+    raise UserError(f"no node can hold a trial: it asks for {_too_much(placement, nodes)}.")
+
+
+def _too_much(placement: Placement, nodes: list[dict[str, float]]) -> str:
+    wanted = placement.share
+    best = {key: max((node.get(key, 0.0) for node in nodes), default=0.0) for key in wanted}
+    short = [key for key, value in wanted.items() if best[key] < value] or list(wanted)
+    names = {"CPU": "cpus", "GPU": "gpus", "memory": "memory_gb"}
+    units = {"memory": 1e9}
+    return ", ".join(
+        f"resources.{names.get(key, f'custom.{key}')}: {wanted[key] / units.get(key, 1):.3g} "
+        f"(a node has {best[key] / units.get(key, 1):.3g})"
+        for key in short
     )
-    raise UserError(f"no node can hold a trial: it asks for {text}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,16 +104,12 @@ class Capacity:
     @classmethod
     def of(cls, placement: Placement) -> Capacity:
         """Count over the nodes that are alive now."""
-        nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-        wanted = {"CPU": placement.cpus, "GPU": placement.gpus, **placement.custom}
-        fits = [
-            min(int(node.get(k, 0) / v + 1e-9) for k, v in wanted.items() if v) for node in nodes
-        ]
+        nodes = _nodes()
         return cls(
             nodes=len(nodes),
-            cpus=sum(n.get("CPU", 0) for n in nodes),
-            gpus=sum(n.get("GPU", 0) for n in nodes),
-            trials=sum(fits),
+            cpus=sum(node.get("CPU", 0.0) for node in nodes),
+            gpus=sum(node.get("GPU", 0.0) for node in nodes),
+            trials=sum(placement.fits(node) for node in nodes) // placement.workers,
         )
 
 
@@ -108,3 +135,7 @@ class AtOnce:
             self._looked = time.monotonic()
         fits = self._fits if self._is_fixed else self._fits + 1
         return fits if self._concurrent is None else min(fits, self._concurrent)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

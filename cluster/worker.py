@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 from ray import tune
 
+from cluster.gang import Gang, LostHelper
 from cluster.outages import Patience
 from s4core.train.report import EpochReport
 from sweeps.types import TrialSpec
@@ -34,7 +35,7 @@ class Job:
 
     threads: CPU threads; gpu_fraction: share of the device's memory, in (0, 1]; memory_gb: resident
     memory at which the trial is failed (None: no limit); patience_s: how long an outage of the
-    storage is waited for.
+    storage is waited for; workers: processes that train the trial together.
     """
 
     spec: TrialSpec
@@ -44,6 +45,7 @@ class Job:
     gpu_fraction: float = 1.0
     memory_gb: float | None = None
     patience_s: float = 600.0
+    workers: int = 1
 
     def to_text(self) -> str:
         """One line of JSON; `from_text` is the inverse."""
@@ -79,6 +81,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no type infor
     def setup(self, config: dict[str, Any]) -> None:
         """Called once a process, with the first trial."""
         self._reports: Generator[EpochReport, None, None] | None = None
+        self._gang: Gang | None = None
         self._guard = MemoryGuard()
         self._begin(config)
 
@@ -99,7 +102,11 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no type infor
                 report = next(self._reports)
         except StopIteration:
             failure = Failure(error="ended without a last report", signature="no last report")
-        except Exception as error:
+        except Exception as first:
+            error = self._gang.verdict(first) if self._gang else first
+            if isinstance(error, LostHelper):
+                self._end()
+                raise error from first  # for Tune: a loss, and no failure of the trial's own
             _keep_traceback(Path(self._job.folder), error)
             failure = Failure.of(error)
         else:
@@ -115,10 +122,17 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no type infor
 
         self._end()
         self._job = Job.from_text(config["job"])
+        if self._job.workers > 1:
+            self._gang = Gang(self._job, self._job.workers)
+            self._reports = self._gang.reports()
+            return
         reset_process(threads=self._job.threads, gpu_fraction=self._job.gpu_fraction)
         self._reports = through_outages(self._job)
 
     def _end(self) -> None:
+        if self._gang is not None:
+            self._gang.close()  # first: rank 0 may wait for the others when it leaves
+            self._gang = None
         if self._reports is not None:
             self._reports.close()
             self._reports = None

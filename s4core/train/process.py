@@ -6,9 +6,11 @@ trial before may be left: freed tensors, cached device memory, thread counts, me
 
 from __future__ import annotations
 
+import datetime
 import gc
 
 import torch
+import torch.distributed as dist
 
 
 def reset_process(*, threads: int | None = None, gpu_fraction: float = 1.0) -> None:
@@ -30,3 +32,24 @@ def reset_process(*, threads: int | None = None, gpu_fraction: float = 1.0) -> N
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.set_per_process_memory_fraction(gpu_fraction)
+
+
+def join_group(*, rank: int, world: int, address: str, timeout_s: float = 120.0) -> None:
+    """Become process `rank` of `world` that train one model together, by torch.distributed.
+
+    address: host:port that rank 0 listens on. NCCL if there is a CUDA device, gloo on CPU. Blocks
+    until all have joined; raises after `timeout_s`, and when one of them is lost in a collective.
+    """
+    dist.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo",
+        init_method=f"tcp://{address}",
+        rank=rank,
+        world_size=world,
+        timeout=datetime.timedelta(seconds=timeout_s),
+    )
+
+
+def leave_group() -> None:
+    """Leave the group that `join_group` joined, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

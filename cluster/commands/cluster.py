@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 HELP = """start a cluster on this machine, check one, or write the files that start one elsewhere
 
@@ -55,6 +56,7 @@ def _add_render(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     render = _action(actions, "render", "print a file that starts a cluster somewhere else")
     render.add_argument("kind", choices=KINDS)
+    render.add_argument("--output", "-o", type=Path, metavar="FILE", help="write it there")
     for name, setting in SETTINGS.items():
         kinds = ", ".join(kind for kind in KINDS if name in USES[kind])
         default = f"; default {setting.default}" if setting.default else ""
@@ -148,5 +150,9 @@ def _render(args: argparse.Namespace) -> int:
     text = ""
     if args.kind == "kuberay" and "sweep" in given:
         text = render.read_sweep(given["sweep"])
-    print(render.render(args.kind, given, sweep_text=text), end="")
+    made = render.render(args.kind, given, sweep_text=text)
+    if args.output is None:
+        print(made, end="")
+    else:
+        args.output.write_text(made)
     return 0

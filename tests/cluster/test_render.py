@@ -207,3 +207,32 @@ def test_a_rendered_file_never_holds_the_token(
     shown = capsys.readouterr().out
     assert shown
     assert "s3cr3t-t0ken" not in shown
+
+
+def documented() -> list[str]:
+    text = (Path(render.__file__).parent.parent / "docs" / "cluster.md").read_text()
+    return re.findall(r"^s4sweep (cluster render .*)$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", documented())
+def test_every_documented_render_command_writes_its_file(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep.yaml").write_text("data: {name: listops}\nmodel: {name: s4d}\n")
+    assert main(line.split()) == 0
+    assert (tmp_path / line.split()[-1]).stat().st_size > 500
+
+
+def test_only_a_sweep_that_can_be_read_becomes_a_kuberay_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "sweep.yaml"
+    path.write_text("data: {name: listops}\nmodel: {name: s4e}\n")
+    assert main(["cluster", "render", "kuberay", "--sweep", "sweep.yaml"]) == 2
+    path.write_text("# the sweep\ndata: {name: listops}\nmodel: {name: s4d}\n")
+    assert main(["cluster", "render", "kuberay", "--sweep", "sweep.yaml"]) == 0
+    found = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert found[0]["kind"] == "RayJob"
+    assert found[1]["data"]["sweep.yaml"] == path.read_text()

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-BATCH = 1000  # points a call; MLflow refuses more over HTTP
-PARAMS = 100  # parameters a call, likewise
+# MLflow's limits on one call: 1000 of all, and of them 100 parameters and 100 tags.
+PARAMS = 100
+POINTS = 800
 
 
 @dataclasses.dataclass
@@ -60,9 +61,8 @@ class Sender:
         items = [Param(*item) for item in (params or {}).items()]
         labels = [RunTag(*item) for item in (tags or {}).items()]
         while metrics or items or labels:
-            size = BATCH - PARAMS
-            self.client.log_batch(run_id, metrics[:size], items[:PARAMS], labels[:PARAMS])
-            metrics, items, labels = metrics[size:], items[PARAMS:], labels[PARAMS:]
+            self.client.log_batch(run_id, metrics[:POINTS], items[:PARAMS], labels[:PARAMS])
+            metrics, items, labels = metrics[POINTS:], items[PARAMS:], labels[PARAMS:]
 
     def trial(self, trial: TrialRecord, *, over: bool) -> None:
         """Bring a trial's run up to date; a refusal of the store is noted and goes no further.
@@ -131,15 +131,18 @@ class Sender:
         points: list[runs.Point] = []
         tags: dict[str, str] = {}
         offset, epoch = known.offset, known.epoch
+        before = offset  # of the line in hand
         for line, offset in trial.reports(known.offset):
             if line.report.epoch > epoch:  # an epoch that a restart has written again is not new
-                points += runs.points(line, objective)
+                new = runs.points(line, objective)
+                if len(points) + len(new) > POINTS:
+                    self.log(known.run_id, points=points, tags=tags)
+                    known.offset, known.epoch = before, epoch
+                    points, tags = [], {}
+                points += new
                 tags = {**runs.infinite(line), **tags}
                 epoch = line.report.epoch
-            if len(points) >= BATCH // 2:
-                self.log(known.run_id, points=points, tags=tags)
-                points, tags = [], {}
-                known.offset, known.epoch = offset, epoch
+            before = offset
         self.log(known.run_id, points=points, tags=tags)
         known.offset, known.epoch = offset, epoch
 

@@ -190,3 +190,20 @@ def _searched_trial(
     )
     (trial / "result.json").write_text(json.dumps(result.to_json()))
     return at
+
+
+def make_large_sweep(home: Path, name: str = "large", *, trials: int, epochs: int) -> Path:
+    """A sweep that is over, with ten metrics an epoch."""
+    folder = make_sweep(home, name, trials=0)
+    for number in range(trials):
+        trial = start_trial(folder, number)
+        lines = []
+        for epoch in range(1, epochs + 1):
+            accuracy = 1 - math.exp(-epoch / 20) - number / 10_000
+            metrics = {f"extra/{i}": 1.0 / (epoch + i) for i in range(7)}
+            metrics |= {"val/accuracy": accuracy, "train/loss": 1 / epoch, "epoch_s": 1.0}
+            at = START + 100 * number + epoch
+            lines.append(json.dumps({"epoch": epoch, "metrics": metrics, "time": at}) + "\n")
+        (trial / "metrics.jsonl").write_text("".join(lines))
+        end_trial(folder, number, epochs=epochs)
+    return folder

@@ -1,0 +1,95 @@
+"""The verbs that show: `report`, `sync`, `dashboard`, `metrics`."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+import sweep_folders
+
+from cluster.cli import main
+from dashboards.store import open_client
+
+
+@pytest.fixture
+def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("S4SWEEP_HOME", str(home))
+    return home
+
+
+def test_report_prints_where_it_wrote(
+    at_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sweep_folders.make_sweep(at_home)
+    (folder / "trials" / "0002" / "best.pt").unlink()
+    assert main(["report", "demo"]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    wanted = tmp_path / "elsewhere.html"
+    assert main(["report", "demo", "-o", str(wanted)]) == 0
+    assert "<title>demo</title>" in wanted.read_text()
+
+
+def test_sync_sends_every_sweep_of_the_home(
+    at_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        sweep_folders.make_sweep(at_home, name, trials=1)
+    assert main(["sync"]) == 0
+    assert capsys.readouterr().out == (
+        "one: 4 epochs sent to MLflow experiment 1\ntwo: 4 epochs sent to MLflow experiment 2\n"
+    )
+    assert {e.name for e in open_client(at_home).search_experiments()} >= {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report", "nothing"], "no sweep 'nothing' in "),
+        (["sync", "nothing"], "no sweep 'nothing' in "),
+        (["dashboard", "nothing"], "no sweep 'nothing' in "),
+        (["dashboard", "--optuna"], "--optuna shows one sweep: s4sweep dashboard --optuna NAME."),
+        (["register", "demo"], "trial 2 of sweep 'demo' has no best.pt."),
+    ],
+)
+def test_mistakes_are_one_line(
+    at_home: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    folder = sweep_folders.make_sweep(at_home)
+    (folder / "trials" / "0002" / "best.pt").unlink()
+    assert main(words) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert said in written.err
+    assert written.err.count("\n") == 1
+
+
+def test_a_server_that_others_run_is_printed_and_not_started(
+    at_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.lab:5000")
+    folder = sweep_folders.make_sweep(at_home)
+    known = {"http://mlflow.lab:5000": {"experiment_id": "7", "view": "x", "trials": {}}}
+    known["http://mlflow.lab:5000"]["ship_id"] = "1"
+    (folder / "ship.json").write_text(json.dumps(known))
+    assert main(["dashboard", "demo"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("http://mlflow.lab:5000/#/experiments/7/runs?")
+    assert not (at_home / "mlflow-server.json").exists()
+
+
+def test_stopping_what_is_not_up_says_so(at_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dashboard", "--stop"]) == 0
+    assert capsys.readouterr().out == "no server was up.\n"
+
+
+def test_a_taken_port_of_metrics_is_one_line(
+    at_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["metrics", "--port", str(port)]) == 2
+    assert f"cannot listen on 127.0.0.1:{port}: " in capsys.readouterr().err

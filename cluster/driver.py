@@ -20,6 +20,7 @@ from cluster.final import test_best
 from cluster.interrupts import Interrupts
 from cluster.live import Show
 from cluster.placement import AtOnce, Capacity, check_feasible, placement_of
+from cluster.room import wait_for_room
 from cluster.roster import Limits, Roster
 from cluster.runtime import ray_running
 from cluster.tune import run_attempt
@@ -119,7 +120,10 @@ class Driver:
         return Ended(result=self.study.result(), stopped=reason, interrupted=interrupted, test=test)
 
     def _prepare(self) -> None:
-        check_feasible(self.placement)
+        if self.settings.address is None:
+            check_feasible(self.placement)
+        else:
+            wait_for_room(self.placement, self.show.note)
         capacity = Capacity.of(self.placement)
         wanted = self.study.spec.resources.concurrent
         fits = capacity.trials if wanted is None else min(wanted, capacity.trials)

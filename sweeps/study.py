@@ -8,6 +8,7 @@ driver begins is an orphan, and is handed out before anything else.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,20 +19,21 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-import s4core
 from s4core.config import nearest
 from s4core.train.report import EpochReport
 
-from . import budgets, catalog, record, seeding
+from . import budgets, record, seeding
 from .errors import Exhausted, StudyError
 from .files import read_json, write_json, write_text
 from .home import sweep_folder, sweep_names
 from .ledger import Ledger
+from .population import population_of
 from .proposals import Proposals
+from .pruners import pruner_of
 from .settling import settle
 from .spec import SweepSpec
 from .storage import drop_stale_lock
-from .types import Finished, SweepResult, TrialResult, TrialSpec, Waiting
+from .types import Finished, SweepResult, TrialResult, TrialSpec, TrialState, Waiting
 
 WALL_EVERY_S = 30.0
 
@@ -48,7 +50,7 @@ class Study:
         self.ledger = Ledger(spec, folder)
         self._issued: set[int] = set()
         self._proposals: Proposals | None = None
-        self._pruner: BasePruner | None = None
+        self._population = population_of(self.ledger, self.trial_folder)
         self._since = time.monotonic()
         self._wall_before: float | None = None
         self._wall_noted = time.monotonic()
@@ -102,8 +104,13 @@ class Study:
             return Waiting("paused")
         if self.control == "stop":
             return self._finished("stopped")
+        reason = budgets.spent(self.ledger, trials, self._wall_s())
+        if self._population is not None:
+            member = self._population.ready(self._issued, is_complete=reason is not None)
+            if member is not None:
+                return self._issue(member)
         for trial in trials:
-            if trial.number in self._issued:
+            if trial.number in self._issued or self._population is not None:
                 continue
             is_orphan = trial.state is OptunaState.RUNNING and record.RESULT not in trial.user_attrs
             if is_orphan or attrs.get(record.epochs_key(trial.number)) is not None:
@@ -116,7 +123,6 @@ class Study:
                 started = self._proposer().start(self.ledger, trial)
                 if started is not None:
                     return self._issue(started)
-        reason = budgets.spent(self.ledger, trials, self._wall_s())
         if reason is None:
             try:
                 return self._issue(self._proposer().add(self.ledger, trials))
@@ -148,7 +154,8 @@ class Study:
             return False
         if self.ledger.attrs().get(record.stop_key(number)) is not None:
             return True
-        if record.REPLICATE_OF in trial.user_attrs or len(self.spec.objectives) > 1:
+        is_judged = record.REPLICATE_OF not in trial.user_attrs and self._population is None
+        if not is_judged or len(self.spec.objectives) > 1:
             return False
         return bool(self.pruner.prune(self.ledger.optuna, trial))
 
@@ -163,12 +170,15 @@ class Study:
             replicate_of=attrs.get(record.REPLICATE_OF),
             ended=result.ended or time.time(),
         )
+        self._issued.discard(result.number)
+        members = self._population if record.RESULT not in attrs else None
+        if members is not None and members.ended(trial, kept):
+            return dataclasses.replace(kept, state=TrialState.WAITING)
         if record.RESULT not in attrs:
             self.ledger.set_trial(trial, record.RESULT, kept.to_json())
         elif self.ledger.attrs().get(record.epochs_key(result.number)) is not None:
             self.ledger.set(record.revised_key(result.number), kept.to_json())
             self.ledger.set(record.epochs_key(result.number), None)
-        self._issued.discard(result.number)
         self._settle()
         self._note_wall()
         final = self.ledger.result(result.number)
@@ -179,18 +189,10 @@ class Study:
         """Hand a trial back because its worker is lost: `ask` will give it out again."""
         self._issued.discard(number)
 
-    @property
+    @functools.cached_property
     def pruner(self) -> BasePruner:
-        """The pruner of the spec, for trials of the most epochs that the space allows."""
-        if self._pruner is None:
-            named = self.spec.search.pruner
-            module = catalog.load("pruners", named["name"])
-            options = module.Options(**{k: v for k, v in named.items() if k != "name"})
-            given = [p.config["train"].get("epochs") for p in self.spec.space.corners()]
-            epochs = [e if isinstance(e, int) else s4core.TrainConfig().epochs for e in given]
-            self._pruner = module.build(options, max(epochs))
-        assert self._pruner is not None
-        return self._pruner
+        """The pruner of the spec."""
+        return pruner_of(self.spec)
 
     # Steering, from any process ----------------------------------------------------------------
 
@@ -259,6 +261,8 @@ class Study:
 
     def _issue(self, trial: FrozenTrial) -> TrialSpec:
         self._issued.add(trial.number)
+        if self._population is not None:
+            return self._population.spec(trial)
         return record.trial_spec(self.spec, trial, self.ledger.attrs())
 
     def _finished(self, reason: str) -> Waiting | Finished:

@@ -20,6 +20,7 @@ from typing import Any
 
 import data_prep
 import s4core
+from s4core.devices import gpu_names
 from s4core.train.fit import choose_device
 from s4core.train.report import EpochReport
 
@@ -139,12 +140,15 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _log_attempt(folder: Path, attempt: str, device: str | None) -> None:
+    chosen = choose_device(device)
+    gpus = gpu_names() if chosen.type == "cuda" else []
     about = {
         "time": time.time(),
         "attempt": attempt,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "device": str(choose_device(device)),
+        "device": str(chosen),
+        "gpu": gpus[chosen.index or 0] if gpus else None,
         "git_commit": git_commit(),
         "version": importlib.metadata.version("s4sweep"),
     }

@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from optuna.pruners import BasePruner
+
+import s4core
+
+from .. import catalog
+from ..spec import SweepSpec
 from ..types import Objective
 
 
@@ -16,3 +22,15 @@ def need_one_objective(objectives: Sequence[Objective]) -> None:
     """Refuse several objectives: there is no order in which a trial could be the worse one."""
     if len(objectives) > 1:
         raise ValueError("pruning needs a single objective; with several, use pruner: none.")
+
+
+def pruner_of(spec: SweepSpec) -> BasePruner:
+    """Make the pruner of a sweep, for trials of the most epochs that its space allows."""
+    named = spec.search.pruner
+    module = catalog.load("pruners", named["name"])
+    given = [point.config["train"].get("epochs") for point in spec.space.corners()]
+    epochs = max(e if isinstance(e, int) else s4core.TrainConfig().epochs for e in given)
+    options = module.Options(**{k: v for k, v in named.items() if k != "name"})
+    pruner = module.build(options, epochs)
+    assert isinstance(pruner, BasePruner)
+    return pruner

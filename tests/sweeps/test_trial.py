@@ -103,7 +103,7 @@ def test_a_trial_killed_at_random_moments_ends_with_the_same_record(
         cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"},
     ) as nursery:  # fmt: skip
         assert nursery.stdin is not None and nursery.stdout is not None
-        for _ in range(8):
+        for _ in range(5):
             nursery.stdin.write("go\n")
             pid = int(nursery.stdout.readline().removeprefix("pid "))
             if rng.random() < 0.7:

@@ -1,0 +1,160 @@
+"""Population based training: who takes over whom, and what a killed driver leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import sweeps
+from s4core.train.report import EpochReport
+from sweeps import Finished, Outcome, Study, TrialResult, TrialSpec, TrialState, population
+from sweeps.trial import read_metrics
+
+Load = Callable[..., sweeps.SweepSpec]
+
+TEXT = """
+name: pbt
+data: {name: listops, train: 48, val: 24, test: 24, min_length: 3, max_length: 16, l_max: 16}
+model: {name: s4d, d_model: 8, n_layers: 1}
+train:
+  epochs: 6
+  batch_size: 16
+  lr: {log_uniform: [0.001, 0.1]}
+  weight_decay: {choice: [0.0, 0.01, 0.05]}
+search: {sampler: {name: pbt, interval: 2}, trials: 4}
+"""
+
+
+def run(study: Study, spec: TrialSpec, value: float, error: str | None = None) -> TrialResult:
+    """Play a generation: the curve so far, and a file in place of a checkpoint."""
+    outcome = Outcome(study.spec.objectives)
+    folder = study.trial_folder(spec.number)
+    folder.mkdir(parents=True, exist_ok=True)
+    for epoch in range(1, spec.train["epochs"] + 1):
+        last = "epochs" if epoch == spec.train["epochs"] else None
+        report = EpochReport(epoch=epoch, metrics={"val/accuracy": value}, stopped_by=last)
+        outcome.add(report)
+        study.report(spec.number, report)
+    for name in population.CHECKPOINTS:
+        (folder / name).write_text(f"{spec.number} after {spec.train['epochs']}")
+    return study.tell(outcome.result(spec, error=error))
+
+
+def test_the_worst_takes_over_the_best_with_varied_settings(load: Load, tmp_path: Path) -> None:
+    study = Study.create(load(TEXT), tmp_path)
+    study.recover()
+    specs = [study.ask() for _ in range(4)]
+    assert all(isinstance(s, TrialSpec) and s.train["epochs"] == 2 for s in specs)
+    assert all(s.train["schedule_epochs"] == 6 for s in specs if isinstance(s, TrialSpec))
+    for i, spec in enumerate(specs):
+        assert isinstance(spec, TrialSpec)
+        assert isinstance(study.ask(), sweeps.Waiting)  # a generation waits for all
+        assert run(study, spec, value=i / 10).state is TrialState.WAITING
+    again = [study.ask() for _ in range(4)]
+    assert all(isinstance(s, TrialSpec) and s.train["epochs"] == 4 for s in again)
+    worst, best = again[0], specs[3]
+    assert isinstance(worst, TrialSpec) and isinstance(best, TrialSpec)
+    assert (study.trial_folder(0) / "last.pt").read_text() == "3 after 2"
+    assert worst.train["lr"] != best.train["lr"] or worst.params != best.params
+    assert 0.001 <= worst.train["lr"] <= 0.1
+    middle = again[1]
+    assert isinstance(middle, TrialSpec) and isinstance(specs[1], TrialSpec)
+    assert middle.train["lr"] == specs[1].train["lr"]
+    lineage = study.ledger.trial(0).user_attrs["lineage"]
+    assert [(m["generation"], m["from"]) for m in lineage] == [(1, 3)]
+    for i, spec in enumerate(again):
+        assert isinstance(spec, TrialSpec)
+        run(study, spec, value=i / 10)
+    for _ in range(4):
+        spec = study.ask()
+        assert isinstance(spec, TrialSpec) and spec.train["epochs"] == 6
+        assert run(study, spec, value=0.5).state is TrialState.COMPLETED
+    assert isinstance(study.ask(), Finished)
+    assert [t.epochs for t in study.result().trials] == [6, 6, 6, 6]
+
+
+def test_a_driver_killed_while_checkpoints_are_exchanged(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TEXT.replace("interval: 2", "interval: 2, quantile: 0.5")
+    first = Study.create(load(text), tmp_path)
+    first.recover()
+    for i, spec in enumerate([first.ask() for _ in range(4)]):
+        assert isinstance(spec, TrialSpec)
+        run(first, spec, value=i / 10)
+    copied: list[Path] = []
+
+    def killed(source: Path, target: Path) -> None:
+        if copied:
+            raise KeyboardInterrupt
+        copied.append(target)
+        population_copy(source, target)
+
+    population_copy = population.copy_checkpoints
+    monkeypatch.setattr(population, "copy_checkpoints", killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.ask()
+    monkeypatch.undo()
+    second = Study.open("pbt", tmp_path)
+    second.recover()
+    specs = [second.ask() for _ in range(4)]
+    assert sorted(s.number for s in specs if isinstance(s, TrialSpec)) == [0, 1, 2, 3]
+    decided = second.ledger.attrs()["generation:1"]
+    assert decided["done"] and set(decided["moves"]) == {"0", "1"}
+    for loser in (0, 1):
+        donor = decided["moves"][str(loser)]["from"]
+        assert donor in (2, 3)
+        assert (second.trial_folder(loser) / "last.pt").read_text() == f"{donor} after 2"
+
+
+def test_a_member_that_fails_takes_over_a_sound_one(load: Load, tmp_path: Path) -> None:
+    study = Study.create(load(TEXT), tmp_path)
+    study.recover()
+    for i, spec in enumerate([study.ask() for _ in range(4)]):
+        assert isinstance(spec, TrialSpec)
+        error = "Diverged: loss is nan" if i in (1, 2) else None
+        run(study, spec, value=0.9 if error else 0.1 * i, error=error)
+    study.ask()
+    moves = study.ledger.attrs()["generation:1"]["moves"]
+    assert {n: m["from"] for n, m in moves.items()} == {"1": 3, "2": 3}
+
+
+def test_when_all_members_fail_the_sweep_says_so_and_ends(load: Load, tmp_path: Path) -> None:
+    study = Study.create(load(TEXT), tmp_path)
+    study.recover()
+    for spec in [study.ask() for _ in range(4)]:
+        assert isinstance(spec, TrialSpec)
+        run(study, spec, value=0.5, error="ValueError: no")
+    study.ask()
+    results = study.result().trials[:4]
+    assert [(t.state, t.error) for t in results] == [(TrialState.FAILED, "ValueError: no")] * 4
+
+
+def test_a_population_trains_for_real(load: Load, tmp_path: Path) -> None:
+    spec = load(TEXT.replace("epochs: 6", "epochs: 3").replace("interval: 2", "interval: 1"))
+    result = sweeps.run_inline(spec, tmp_path)
+    assert [(t.state, t.epochs) for t in result.trials] == [(TrialState.COMPLETED, 3)] * 4
+    study = Study.open("pbt", tmp_path)
+    moved = [t for t in study.ledger.trials() if "lineage" in t.user_attrs]
+    assert moved
+    for trial in moved:
+        state = torch.load(study.trial_folder(trial.number) / "last.pt", weights_only=True)
+        assert len(state["reports"]) == 3
+        lines = read_metrics(study.trial_folder(trial.number))
+        assert [line["epoch"] for line in lines] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("n_layers: 1", "n_layers: {choice: [1, 2]}", "pbt varies settings of train only"),
+        ("epochs: 6", "epochs: {int: [5, 6]}", "pbt wants the same epochs and batch_size"),
+        ("interval: 2", "interval: 0", "need interval >= 1, got 0."),
+    ],
+)
+def test_what_pbt_cannot_vary_is_refused(load: Load, old: str, new: str, said: str) -> None:
+    with pytest.raises(sweeps.SpecError, match=said):
+        load(TEXT.replace(old, new))

@@ -57,7 +57,10 @@ def text(value: Any) -> str:
 def trial_tags(
     trial: TrialRecord, spec: TrialSpec | None, result: TrialResult | None, state: str
 ) -> dict[str, str]:
-    """Everything about a trial that one may want to filter by."""
+    """Everything about a trial that one may want to filter by.
+
+    label: the preset or the queue that a configuration comes from, if it was not sampled.
+    """
     tags: dict[str, Any] = {"trial": trial.number, "state": state}
     if spec is not None:
         tags |= {
@@ -69,10 +72,11 @@ def trial_tags(
     attempts = trial.attempts()
     if attempts:
         last = attempts[-1]
-        tags |= {key: last.get(key) for key in ("host", "device", "git_commit", "version")}
+        tags |= {key: last.get(key) for key in ("host", "device", "gpu", "git_commit", "version")}
         tags |= {"attempts": len(attempts), "mlflow.source.git.commit": last.get("git_commit")}
     if result is not None:
         tags |= {"best_epoch": result.best_epoch, "epochs": result.epochs, "error": result.error}
+        tags |= {"label": result.label, "replicate_of": result.replicate_of}
     return {k: str(v)[:TAG_CHARS] for k, v in tags.items() if v is not None}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from dashboards import runs, views
-from dashboards.leaderboard import table
+from dashboards.leaderboard import chosen, table
 from dashboards.sender import Sender
 from sweeps.types import SweepResult, TrialState
 
@@ -78,7 +78,14 @@ def _tags(result: SweepResult, over: bool) -> dict[str, str]:
     tags = {"state": "over" if over else "running"}
     best = result.best
     if best is not None:
-        tags |= {"best_trial": runs.run_name(best.number), "best_value": str(best.value)}
+        number = runs.run_name(best.number)
+        tags |= {"best_trial": number, "best_value": str(best.value)}
+        tags["mlflow.note.content"] = (
+            f"Best of {len(result.trials)} trials: **{number}**, {result.objective.metric} "
+            f"{best.value:.4f} with {chosen(best.params)}.\n\n"
+            "`report.html`, among the artifacts, shows the sweep from every side.\n\n"
+            f"    s4sweep resume {result.name} --best --epochs +5\n"
+        )
     return tags
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s4core.nn import layout
+from s4core.nn import fused_output, layout
 
 ActivationName = Literal[
     "none",
@@ -46,8 +46,8 @@ class Output(nn.Module):
     """What follows a mixer: activation, dropout, channel mixing with its gate.
 
     With y (d_input channels) from the mixer and g = dropout(activation(y)), the result (d_model
-    channels) is, by `final_act`: glu a * sigmoid(b), [a, b] = W g; half_glu1 g * sigmoid(W g);
-    half_glu2 y * sigmoid(W g); linear W g; none g.  Source: S4's block; arXiv:2208.04933 app. G.
+    channels) is by `final_act`, before branch_dropout: glu a * sigmoid(b), [a, b] = W g; half_glu1
+    g * sigmoid(W g); half_glu2 y * sigmoid(W g); linear W g; none g.  Source: S4's block; arXiv:2208.04933 app. G.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Output(nn.Module):
         activation: ActivationName = "gelu",
         final_act: FinalName = "glu",
         dropout: float = 0.0,
+        branch_dropout: float = 0.0,
         tie_dropout: bool = True,
     ) -> None:
         super().__init__()
@@ -67,21 +68,46 @@ class Output(nn.Module):
                 f"{d_input} and the model has {d_model}: choose glu or linear."
             )
         self.activation, self.final_act = activation, final_act
-        self.dropout, self.tied = dropout, tie_dropout
+        self.dropout, self.branch_dropout, self.tied = dropout, branch_dropout, tie_dropout
         self.linear = None
         if final_act != "none":
             self.linear = nn.Linear(d_input, 2 * d_model if final_act == "glu" else d_model)
 
     def forward(self, y: Tensor) -> Tensor:
         """Map y (d_input, B, L), channels first, to (d_model, B, L)."""
+        if self._is_fused(y):
+            return self._fused(y)
         g = ACTIVATIONS[self.activation](y)
         g = layout.dropout(g, self.dropout, tied=self.tied, training=self.training)
-        return self._gate(y, g, None if self.linear is None else layout.linear(self.linear, g), 0)
+        z = self._gate(y, g, None if self.linear is None else layout.linear(self.linear, g), 0)
+        return layout.dropout(z, self.branch_dropout, tied=self.tied, training=self.training)
 
     def step(self, y: Tensor) -> Tensor:
         """Map y (B, d_input) of one step to (B, d_model), without dropout."""
         g = ACTIVATIONS[self.activation](y)
         return self._gate(y, g, None if self.linear is None else self.linear(g), -1)
+
+    def _is_fused(self, y: Tensor) -> bool:
+        plain = self.final_act == "glu" and self.activation in ("gelu", "gelu_tanh")
+        drops = self.training and max(self.dropout, self.branch_dropout) > 0.0
+        return plain and (self.tied or not drops) and fused_output.applies(y)
+
+    def _fused(self, y: Tensor) -> Tensor:
+        assert self.linear is not None
+        half = self.linear.out_features // 2
+        inner = outer = None
+        if self.training and self.dropout > 0.0:
+            inner = layout.tied_mask(y, y.shape[0], self.dropout)
+        if self.training and self.branch_dropout > 0.0:
+            outer = layout.tied_mask(y, half, self.branch_dropout)
+        return fused_output.glu_output(
+            y,
+            self.linear.weight,
+            self.linear.bias,
+            inner=inner,
+            outer=outer,
+            approximate="none" if self.activation == "gelu" else "tanh",
+        )
 
     def _gate(self, y: Tensor, g: Tensor, mixed: Tensor | None, axis: int) -> Tensor:
         if mixed is None:

@@ -51,14 +51,13 @@ class Block(nn.Module):
         self.mixer = mixer
         rule = options.dropout_rule
         self.p_before = options.dropout if rule == "s4_head" else 0.0
-        self.p_branch = 0.0 if rule == "inner" else options.dropout
-        self.tied = options.tie_dropout
         self.output = Output(
             mixer.d_output,
             d_model,
             activation=options.activation,
             final_act=options.final_act,
             dropout=0.0 if rule == "branch" else options.dropout,
+            branch_dropout=0.0 if rule == "inner" else options.dropout,
             tie_dropout=options.tie_dropout,
         )
         self.residual = Residual(options.residual, d_model, index)
@@ -104,7 +103,8 @@ class Block(nn.Module):
         if self.p_before and self.training:
             y = F.dropout(y, self.p_before)
         y = self.output(y)
-        y = layout.dropout(y, self.p_branch, tied=self.tied, training=self.training)
+        if self.postnorm is not None and self.residual.kind == "add":
+            return self.postnorm.of_sum(x, y)
         z = self.residual(x, y)
         return z if self.postnorm is None else self.postnorm(z)  # type: ignore[no-any-return]
 

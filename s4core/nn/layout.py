@@ -35,8 +35,13 @@ def dropout(x: Tensor, p: float, *, tied: bool, training: bool) -> Tensor:
         return x
     if not tied:
         return F.dropout(x, p)
-    keep = torch.rand(x.shape[0], x.shape[1], 1, device=x.device) >= p
-    return x * (keep.to(x.dtype) / (1.0 - p))
+    return x * tied_mask(x, x.shape[0], p)[:, :, None]
+
+
+def tied_mask(x: Tensor, channels: int, p: float) -> Tensor:
+    """Draw the mask (channels, B) of x (H, B, L): 0 with probability p, else 1 / (1 - p)."""
+    keep = torch.rand(channels, x.shape[1], device=x.device) >= p
+    return keep.to(x.dtype) / (1.0 - p)
 
 
 def mask_steps(x: Tensor, lengths: Tensor | None) -> Tensor:

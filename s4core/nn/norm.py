@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s4core.nn import fused_output
+
 NormName = Literal["layer", "batch", "rms", "scalar", "instance", "group", "none"]
 
 
@@ -69,7 +71,15 @@ class Norm(nn.Module):
             groups = x.shape[0] if self.kind == "instance" else self.groups
             normed = F.group_norm(x.transpose(0, 1), groups, self.weight, self.bias, self.eps)
             return normed.transpose(0, 1)
+        if self.kind == "layer" and fused_output.applies(x):
+            return fused_output.layer_norm(x, None, self.weight, self.bias, self.eps)
         return self._over_channels(x, 0)
+
+    def of_sum(self, x: Tensor, y: Tensor) -> Tensor:
+        """Normalise x + y, both (H, B, L)."""
+        if self.kind == "layer" and fused_output.applies(x):
+            return fused_output.layer_norm(x, y, self.weight, self.bias, self.eps)
+        return self(x + y)  # type: ignore[no-any-return]
 
     def step(self, x: Tensor) -> Tensor:
         """Normalise one step x (B, H); batch norm by its running statistics."""

@@ -1,0 +1,90 @@
+"""The study in a database, and in a journal that several processes write."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+
+import sweeps
+from sweeps import Finished, Outcome, Study, TrialSpec
+
+Load = Callable[..., sweeps.SweepSpec]
+
+
+def play(study: Study) -> int:
+    study.recover()
+    count = 0
+    while isinstance(spec := study.ask(), TrialSpec):
+        from s4core.train.report import EpochReport
+
+        outcome = Outcome(study.spec.objectives)
+        report = EpochReport(epoch=1, metrics={"val/accuracy": 0.5}, stopped_by="epochs")
+        outcome.add(report)
+        study.report(spec.number, report)
+        study.tell(outcome.result(spec))
+        count += 1
+    assert isinstance(spec, Finished)
+    return count
+
+
+def test_a_database_holds_the_study_and_the_spec_does_not_hold_its_password(
+    load: Load, tiny_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+    monkeypatch.setenv("MY_STORAGE", url)
+    spec = load(tiny_text + "storage: {env: MY_STORAGE}\n")
+    study = Study.create(spec, tmp_path)
+    assert play(study) == 4
+    assert not (study.folder / "study.journal").exists()
+    assert str(tmp_path / "studies.db") not in (study.folder / "spec.json").read_text()
+    again = Study.open("tiny", tmp_path)
+    assert len(again.result().trials) == 4
+    again.extend(1)
+    assert play(again) == 1
+    theirs = optuna.load_study(study_name="tiny", storage=url)  # as optuna-dashboard does
+    assert len(theirs.trials) == 5
+    monkeypatch.delenv("MY_STORAGE")
+    with pytest.raises(sweeps.StudyError, match="the environment variable MY_STORAGE"):
+        Study.open("tiny", tmp_path)
+
+
+def test_a_database_that_cannot_be_reached_is_said_without_its_password(
+    load: Load, tiny_text: str, tmp_path: Path
+) -> None:
+    spec = load(tiny_text + "storage: sqlite:////nowhere/at/all.db?password=secret\n")
+    with pytest.raises(sweeps.StudyError) as caught:
+        Study.create(spec, tmp_path)
+    assert "cannot open the database" in str(caught.value) and "secret" not in str(caught.value)
+
+
+ENQUEUER = """
+import sys
+from pathlib import Path
+import sweeps
+study = sweeps.Study.open("tiny", Path(sys.argv[1]))
+for i in range(10):
+    study.enqueue({"train.lr": 0.001 + float(sys.argv[2]) + i / 1000})
+"""
+
+
+def test_other_processes_enqueue_while_the_driver_works(
+    load: Load, tiny_text: str, tmp_path: Path
+) -> None:
+    study = Study.create(load(tiny_text.replace("trials: 4", "trials: 40")), tmp_path)
+    others = [
+        subprocess.Popen([sys.executable, "-c", ENQUEUER, str(tmp_path), offset],
+                         cwd=Path(__file__).parents[2])
+        for offset in ("0.01", "0.05")
+    ]  # fmt: skip
+    done = play(study)
+    assert [other.wait(timeout=120) for other in others] == [0, 0]
+    done += play(study)
+    results = study.result().trials
+    assert done == len(results) and len(results) >= 40
+    assert sum(t.label == "enqueued" for t in results) == 20
+    assert [t.number for t in results] == list(range(len(results)))

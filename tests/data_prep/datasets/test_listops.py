@@ -91,3 +91,27 @@ def test_the_release_s_tables_are_read(tmp_path):
     batch = next(dataset.batches("train", batch_size=2, shuffle=False))
     assert batch.y.tolist() == [4, 8]
     assert batch.x.tolist() == [[14, 8, 7, 3, 2], [17, 13, 13, 3, 2]]
+
+
+@pytest.mark.slow
+def test_ten_thousand_sequences_have_the_published_statistics(tmp_path):
+    """generators of the recipe agree on these (100,000 sequences); tolerances are four errors."""
+    rows = [r for s in range(10) for r in listops.generate(listops.Options(), "train", s)]
+    lengths = np.array([len(r["x"]) for r in rows])
+    values = np.array([r["y"] for r in rows])
+    roots = np.array([r["x"][0] for r in rows])
+    assert lengths.min() >= 501 and lengths.max() <= 1999
+    assert lengths.mean() == pytest.approx(1037, abs=16)
+    histogram = np.histogram(lengths, [500, 750, 1000, 1250, 1500, 1750, 2000])[0] / len(rows)
+    np.testing.assert_allclose(histogram, [0.300, 0.235, 0.178, 0.129, 0.092, 0.065], atol=0.018)
+    classes = [0.1695, 0.0895, 0.0775, 0.0833, 0.0919, 0.0850, 0.0756, 0.0732, 0.0866, 0.1679]
+    np.testing.assert_allclose(np.bincount(values) / len(rows), classes, atol=0.016)
+    operators = (listops.MIN, listops.MAX, listops.MED, listops.SM)
+    np.testing.assert_allclose([(roots == o).mean() for o in operators], 0.25, atol=0.018)
+    # The best constant answer for each root operator: what a model gets by reading one token.
+    best = sum(np.bincount(values[roots == o]).max() for o in operators) / len(rows)
+    assert best == pytest.approx(0.362, abs=0.02)
+    tokens = np.bincount(np.concatenate([r["x"] for r in rows]), minlength=18)
+    np.testing.assert_allclose(tokens[4:14] / tokens.sum(), 0.0716, atol=0.001)
+    np.testing.assert_allclose(tokens[14:] / tokens.sum(), 0.0356, atol=0.001)
+    assert tokens[listops.CLOSE] / tokens.sum() == pytest.approx(0.1423, abs=0.001)

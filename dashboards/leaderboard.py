@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sweeps.types import SweepResult, TrialResult, TrialState
 
+ERROR_CHARS = 60
 STYLES = {
     TrialState.RUNNING: "cyan",
     TrialState.WAITING: "dim",
@@ -66,7 +67,7 @@ def leaderboard(
         epochs = str(trial.epochs)
         if trial.best_epoch is not None and trial.best_epoch != trial.epochs:
             epochs = f"{trial.epochs} (best {trial.best_epoch})"
-        cells += [state, epochs, escape(trial.error or chosen(trial.params))]
+        cells += [state, epochs, escape(brief(trial.error) or chosen(trial.params))]
         view.add_row(*cells, style="bold" if rank == 1 and trial.value is not None else None)
     return view
 
@@ -86,6 +87,12 @@ def table(result: SweepResult) -> dict[str, Any]:
 def chosen(params: Mapping[str, Any]) -> str:
     """What the search chose on one line, with the last two parts of each name at most."""
     return "  ".join(f"{short(name)}={value(v)}" for name, v in params.items())
+
+
+def brief(error: str | None) -> str:
+    """The beginning of an error, for a line of a table."""
+    line = (error or "").partition("\n")[0]
+    return line if len(line) <= ERROR_CHARS else f"{line[: ERROR_CHARS - 3]}..."
 
 
 def short(name: str) -> str:

@@ -6,6 +6,8 @@ Plain numpy comes out, so that whoever draws needs no torch.
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +81,16 @@ def poles(system: Any, *, features: int = 16) -> np.ndarray[Any, Any]:
 
 
 def confusion(
-    folder: Path, data: TrainData, split: str = "test", *, batch_size: int = 100
+    folder: Path,
+    data: TrainData,
+    split: str = "test",
+    *,
+    batch_size: int = 100,
+    seconds: float = math.inf,
 ) -> np.ndarray[Any, Any]:
     """Counts (classes, classes) of the model kept in `folder`: true class by row, said by column.
 
+    seconds: after so long no further batch is taken, so the counts may be of a part of the split.
     Raises CheckpointError, and ValueError for a task that has not one label a sequence.
     """
     device = choose_device(None)
@@ -90,9 +98,12 @@ def confusion(
     shape = from_mapping(TaskShape, made_by["shape"])
     if shape.target != "class":
         raise ValueError(f"a confusion matrix needs the target 'class', got {shape.target!r}.")
+    until = time.monotonic() + seconds
     counts = np.zeros((shape.d_output, shape.d_output), dtype=np.int64)
     with torch.no_grad():
         for batch in data.batches(split, batch_size=batch_size, epoch=0, seed=0, shuffle=False):
+            if time.monotonic() > until:
+                break
             t = to_device(batch, device, tokens=shape.tokens)
             said = model(t.x, lengths=t.lengths, rate=t.rate, dt=t.dt).argmax(-1)
             np.add.at(counts, (t.y.cpu().numpy(), said.cpu().numpy()), 1)

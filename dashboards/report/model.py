@@ -13,6 +13,7 @@ from dashboards.report.shapes import COLOURS, Figure
 SECTION = "The best model"
 SYSTEMS = 4  # of a deep model, evenly from the first layer to the last
 LINES = 6  # features whose impulse response is drawn
+PATIENCE_S = 20.0  # with the test split; a long one is not read to its end for one figure
 POINTS = 300  # of an impulse response, at logarithmic distances
 
 
@@ -119,8 +120,10 @@ def _confusion(best: Trial, home: Path, folder: Path) -> list[Figure]:
     data = open_data(best.spec, home)
     if data.task.target != "class" or "test" not in data.splits:
         return []
-    counts = confusion(folder, data, "test")
+    counts = confusion(folder, data, "test", batch_size=20, seconds=PATIENCE_S)
     right = np.trace(counts) / max(1, counts.sum())
+    seen, rows = int(counts.sum()), data.splits["test"].rows
+    whole = f"{rows} examples" if seen == rows else f"the first {seen} of {rows} examples"
     share = counts / np.maximum(1, counts.sum(1, keepdims=True))
     names = [str(i) for i in range(len(counts))]
     heat: dict[str, Any] = {
@@ -141,7 +144,7 @@ def _confusion(best: Trial, home: Path, folder: Path) -> list[Figure]:
         "xaxis": {"title": {"text": "said"}, "type": "category"},
         "yaxis": {"title": {"text": "true"}, "type": "category", "autorange": "reversed"},
     }
-    note = f"{counts.sum()} examples of the test split, {right:.2%} right."
+    note = f"{whole} of the test split, {right:.2%} right."
     return [
         Figure(
             section=SECTION,

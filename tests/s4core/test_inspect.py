@@ -79,6 +79,10 @@ def test_a_trained_model_is_portrayed_layer_by_layer(folder: Path) -> None:
     assert np.abs(found[0].poles).max() < 1  # stable
 
 
+def test_a_long_split_is_not_read_to_its_end(folder: Path) -> None:
+    assert confusion(folder, Signs(), "val", seconds=-1).sum() == 0
+
+
 def test_the_confusion_matrix_counts_every_example_once(folder: Path) -> None:
     counts = confusion(folder, Signs(), "val")
     assert counts.sum() == 40

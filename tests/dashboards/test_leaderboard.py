@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from io import StringIO
+
+from rich.console import Console
+
+from dashboards.leaderboard import brief, leaderboard, ranking, table
+from sweeps.types import Objective, SweepResult, TrialResult, TrialState
+
+RESULT = SweepResult(
+    name="demo",
+    objective=Objective(metric="val/loss", mode="min"),
+    trials=(
+        TrialResult(number=0, state=TrialState.FAILED, error="[bold]no[/bold] " + "x" * 99),
+        TrialResult(
+            number=1,
+            state=TrialState.STOPPED,
+            value=0.5,
+            best_epoch=3,
+            epochs=6,
+            params={"model": "s4d", "model.s4d.init": "lin", "train.lr": 0.012345678},
+        ),
+        TrialResult(number=2, state=TrialState.COMPLETED, value=0.25, best_epoch=6, epochs=6),
+        TrialResult(number=3, state=TrialState.RUNNING),
+    ),
+)
+
+
+def shown(**options: object) -> str:
+    out = StringIO()
+    Console(file=out, width=160).print(leaderboard(RESULT, **options))  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def test_the_best_is_first_and_those_without_a_value_last() -> None:
+    assert [t.number for t in ranking(RESULT)] == [2, 1, 0, 3]
+
+
+def test_the_terminal_sees_ranks_values_and_what_was_chosen() -> None:
+    text = shown(test={2: 0.375})
+    assert "demo: 4 of 4 trials, by val/loss" in text
+    lines = [line for line in text.splitlines() if "completed" in line or "stopped" in line]
+    assert [word in lines[0] for word in ("1", "2", "0.2500", "0.3750", "6")] == [True] * 5
+    assert "6 (best 3)" in lines[1]
+    assert "model=s4d  s4d.init=lin  lr=0.01235" in lines[1]
+
+
+def test_an_error_is_cut_short_and_is_no_markup() -> None:
+    assert "[bold]no[/bold] xxx" in shown()
+    assert len(brief("x" * 99)) == 60
+    assert brief("one\ntwo") == "one"
+    assert brief(None) == ""
+
+
+def test_as_plain_columns_it_has_every_trial_and_parameter() -> None:
+    plain = table(RESULT)
+    assert plain["columns"][:4] == ["rank", "trial", "state", "val/loss"]
+    assert plain["columns"][-3:] == ["model", "model.s4d.init", "train.lr"]
+    assert plain["data"][0][:4] == [1, 2, "completed", 0.25]
+    assert len({len(row) for row in plain["data"]}) == 1

@@ -61,7 +61,7 @@ def _commands() -> list[tuple[str, str]]:
             for line in block.replace("\\\n", " ").splitlines():
                 text = line.strip().removeprefix("$ ")
                 if text.startswith("s4sweep "):
-                    found.append((path.name, text.split("  #")[0].split(" | ")[0].strip()))
+                    found.append((path.name, re.split(r"  #| \| | > ", text)[0].strip()))
     return found
 
 
@@ -70,5 +70,5 @@ def test_every_command_line_in_a_document_parses(document: str, command: str) ->
     """The verb and its options exist and the arguments are legal; running it is another matter."""
     from cluster.cli import parser
 
-    words = [w for w in shlex.split(command)[1:] if not w.startswith(">")]
+    words = shlex.split(command)[1:]
     parser(verb=words[0]).parse_args(words)

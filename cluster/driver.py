@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from cluster.capture import capture, differences
 from cluster.control import obeying
 from cluster.data import data_blocks, prepare_everywhere
 from cluster.errors import FailedRun
@@ -25,7 +26,7 @@ from cluster.roster import Limits, Roster
 from cluster.runtime import ray_running
 from cluster.tune import run_attempt
 from cluster.worker import Job
-from dashboards.shipper import start_shipper
+from dashboards.shipper import lag, start_shipper
 from sweeps import Study, SweepLock, SweepSpec
 from sweeps.remote_home import kept
 from sweeps.types import SweepResult
@@ -33,7 +34,7 @@ from sweeps.types import SweepResult
 logger = logging.getLogger(__name__)
 
 ATTEMPTS_WITHOUT_PROGRESS = 3
-SHIPPER_WAIT_S = 60.0
+SHIPPER_WAIT_S = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,10 +77,10 @@ def drive(study: Study, home: Path, *, show: Show, settings: Settings) -> Ended:
     does not answer, DataError when the data cannot be prepared, FailedRun when Tune breaks itself
     again and again.
     """
-    driver = Driver(study, home, show=show, settings=settings)
     shipper: subprocess.Popen[Any] | None = None
-    with kept(study.folder), SweepLock(study.folder):
+    with kept(study.folder), SweepLock(study.folder) as lock:
         study.recover()
+        driver = Driver(study, home, show=show, settings=settings, lock=lock)
         with driver.stop.caught(), obeying(study.folder, driver.stop.obey):
             if settings.track:
                 shipper = start_shipper(home, study.spec.name, settings.tracking_uri)
@@ -89,18 +90,21 @@ def drive(study: Study, home: Path, *, show: Show, settings: Settings) -> Ended:
             finally:
                 show.close()
     if shipper is not None:
-        _wait(shipper)
+        _wait(shipper, home, study.spec.name, settings.tracking_uri)
     return ended
 
 
 class Driver:
     """One run of the driver; the lock is held by the caller."""
 
-    def __init__(self, study: Study, home: Path, *, show: Show, settings: Settings) -> None:
+    def __init__(
+        self, study: Study, home: Path, *, show: Show, settings: Settings, lock: SweepLock
+    ) -> None:
         self.study = study
         self.home = home
         self.show = show
         self.settings = settings
+        self.lock = lock
         self.stop = Interrupts(show, study.spec.name)
         self.placement = placement_of(study.spec)
 
@@ -131,7 +135,10 @@ class Driver:
             f"{capacity.nodes} node(s), {capacity.cpus:g} CPUs, {capacity.gpus:g} GPUs: "
             f"{fits} trial(s) at a time"
         )
-        prepare_everywhere(data_blocks(self.study.spec), str(self.home))
+        nodes = prepare_everywhere(data_blocks(self.study.spec), str(self.home))
+        capture(self.study.folder, nodes)
+        for line in differences(nodes):
+            self.show.note(line)
 
     def _attempts(self) -> str | None:
         """Run Tuners over the study until one ends by itself; returns why it ended early, if so."""
@@ -174,7 +181,7 @@ class Driver:
             losses=resources.attempts,
             only=self.settings.only,
         )
-        return Roster(self.study, self.show, job=job, limits=limits)
+        return Roster(self.study, self.show, job=job, limits=limits, is_ours=self.lock.is_held)
 
     def _test(self) -> dict[str, float] | None:
         if not self.settings.test or self.stop.count or self.study.best() is None:
@@ -183,9 +190,10 @@ class Driver:
         return test_best(self.study, self.home, self.placement)
 
 
-def _wait(shipper: subprocess.Popen[Any]) -> None:
+def _wait(shipper: subprocess.Popen[Any], home: Path, name: str, uri: str | None) -> None:
     """Let the shipper send the last lines; a dashboard that is away does not hold up the user."""
     try:
         shipper.wait(timeout=SHIPPER_WAIT_S)
-    except subprocess.TimeoutExpired:
-        logger.warning("MLflow has not taken everything yet; `s4sweep sync` sends the rest.")
+    except subprocess.TimeoutExpired:  # it goes on by itself, with the report and what is left
+        if behind := lag(home, name, uri).lines:
+            logger.warning("MLflow has %d epochs still to take; `s4sweep sync` helps.", behind)

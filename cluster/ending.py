@@ -9,8 +9,10 @@ from typing import TextIO
 
 from rich.console import Console
 
+from cluster.cost import Cost
 from cluster.driver import Ended, Settings, drive
 from cluster.live import choose
+from cluster.placement import placement_of
 from dashboards.leaderboard import leaderboard
 from sweeps import Study, home
 
@@ -56,10 +58,27 @@ def tell(study: Study, ended: Ended, out: TextIO) -> None:
         print("; ".join(words), file=out)
     if ended.stopped:
         print(f"stopped: {ended.stopped}", file=out)
-    goes_on = f"s4sweep resume {name}"
-    if not ended.interrupted and not ended.stopped:
-        goes_on += " --best --epochs +5"
-    print(f"\n  s4sweep dashboard\n  {goes_on}", file=out)
+    print(_cost(study, ended).line(), file=out)
+    hints = {"browse": f"s4sweep dashboard {name}"}
+    if ended.interrupted or ended.stopped:
+        hints["continue"] = f"s4sweep resume {name}"
+    elif best is not None:
+        hints["train the best further"] = f"s4sweep resume {name} --best --epochs +5"
+    width = max(len(what) for what in hints) + 1
+    print(
+        "",
+        *(f"  {what + ':':<{width}}  {hint}" for what, hint in hints.items()),
+        sep="\n",
+        file=out,
+    )
+
+
+def _cost(study: Study, ended: Ended) -> Cost:
+    def asked(number: int) -> int | None:
+        epochs = study.trial_spec(number).train.get("epochs")
+        return epochs if isinstance(epochs, int) else None
+
+    return Cost.of(ended.result, placement_of(study.spec), asked)
 
 
 def _summary(study: Study, ended: Ended) -> dict[str, object]:
@@ -71,4 +90,5 @@ def _summary(study: Study, ended: Ended) -> dict[str, object]:
         "test": ended.test,
         "stopped": ended.stopped,
         "interrupted": ended.interrupted,
+        "cost": vars(_cost(study, ended)),
     }

@@ -14,7 +14,7 @@ from cluster.live import Show
 from cluster.outages import patiently
 from cluster.worker import Failure, Job
 from s4core.train.report import EpochReport
-from sweeps import Finished, Outcome, Study, SweepError, Waiting
+from sweeps import Finished, Outcome, Study, SweepError, SweepLocked, Waiting
 from sweeps.types import TrialResult, TrialSpec
 
 
@@ -48,9 +48,20 @@ class Roster:
     """Issues trials out of the study and takes in what becomes of them; one per attempt."""
 
     def __init__(
-        self, study: Study, events: Show, *, job: Callable[..., Job], limits: Limits
+        self,
+        study: Study,
+        events: Show,
+        *,
+        job: Callable[..., Job],
+        limits: Limits,
+        is_ours: Callable[[], bool],
     ) -> None:
-        """`job` makes the Job of a trial from its `spec` and `folder`."""
+        """job: makes the Job of a trial from its `spec` and `folder`; is_ours: the lock is held.
+
+        A driver that stood still (SIGSTOP, a laptop's lid) may wake up when another one has taken
+        the sweep over: it then writes nothing more.
+        """
+        self._is_ours = is_ours
         self.study = study
         self.limits = limits
         self.stop_reason: str | None = None
@@ -75,6 +86,7 @@ class Roster:
 
     def next_job(self, tune_id: str) -> Job | Waiting | Finished:
         """What to start now, if anything."""
+        self._check_lock()
         if self._draining:
             return Finished(self.stop_reason or "stopped")
         if len(self._running) >= self.limits.at_once():
@@ -101,6 +113,9 @@ class Roster:
         """Take in an epoch; True when the trial has to stop now."""
         running = self._running[tune_id]
         number = running.spec.number
+        self._check_lock()
+        if self.fault is not None:
+            return True
         try:
             prune = patiently(lambda: self.study.report(number, report))
         except SweepError as error:  # the user's mistake: no trial can do better
@@ -119,6 +134,9 @@ class Roster:
         Its last report, if it was one, has been given to `reported` before.
         """
         running = self._running.pop(tune_id)
+        self._check_lock()
+        if self.fault is not None:
+            return
         if failure is not None:
             result = self._tell(running, failure.error)
             self._count(failure.signature, result)
@@ -132,7 +150,9 @@ class Roster:
         """The trial has lost too many workers: FAILED, but no error of its own."""
         running = self._running.pop(tune_id)
         times = self.limits.losses + 1
-        self._tell(running, f"lost its worker or node {times} times in a row within one epoch")
+        self._check_lock()
+        if self.fault is None:
+            self._tell(running, f"lost its worker or node {times} times in a row within one epoch")
 
     def lost(self, tune_id: str, reason: str) -> None:
         """The trial's worker or node is gone, and Tune starts the trial again."""
@@ -147,8 +167,15 @@ class Roster:
         ended = running.outcome.result(running.spec, pruned=running.pruned, error=error)
         result = patiently(lambda: self.study.tell(ended))
         self.progressed = True
-        self._events.trial_ended(result)
+        if result.state.is_finished:  # a member of a population goes on in its next generation
+            self._events.trial_ended(result)
         return result
+
+    def _check_lock(self) -> None:
+        if self.fault is None and not patiently(self._is_ours):
+            name = self.study.spec.name
+            self.fault = SweepLocked(f"another driver has taken the sweep {name!r} over.")
+            self.drain(str(self.fault))
 
     def _count(self, signature: str, result: TrialResult) -> None:
         """Stop the sweep when the same error comes again and again."""

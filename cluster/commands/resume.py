@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cluster.commands.run import add_run_arguments
+from cluster.commands.run import add_run_arguments, set_environment
 from cluster.submit import add_module_argument
 
 HELP = """go on with a sweep that was stopped or killed, or train one trial of it further
@@ -70,6 +70,7 @@ def _submit(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    set_environment(args)
     from cluster.ending import run_and_tell
     from cluster.errors import UserError
     from sweeps import Study, home

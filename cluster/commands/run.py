@@ -15,9 +15,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on with it if it exists already (for job retries)"
     )
-    parser.add_argument(
-        "--allow-imports", action="store_true", help="let names like my_lab.foo import code"
-    )
     add_run_arguments(parser)
 
 
@@ -29,12 +26,34 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracking-uri", help="of MLflow (default: a database under the home)")
     parser.add_argument("--no-tracking", action="store_true", help="send nothing to MLflow")
     parser.add_argument("--no-test", action="store_true", help="do not test the best trial")
+    parser.add_argument(
+        "--allow-imports",
+        action="store_true",
+        help="let names like my_lab.foo import code, from this folder too",
+    )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print a JSON object a line and event")
     shown.add_argument("--quiet", "-q", action="store_true", help="print only how it ended")
 
 
+def set_environment(args: argparse.Namespace) -> None:
+    """Set what Ray reads when it is imported, and what its workers inherit; before any import."""
+    import os
+    import sys
+
+    from cluster import auth
+
+    if args.address and auth.read_token() is not None:
+        os.environ.update(auth.child_environment())
+    if args.allow_imports:
+        here = os.getcwd()
+        sys.path.insert(0, here)
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([here, before] if before else [here])
+
+
 def main(args: argparse.Namespace) -> int:
+    set_environment(args)
     import dataclasses
 
     from cluster.ending import run_and_tell
@@ -58,4 +77,9 @@ def main(args: argparse.Namespace) -> int:
             f" `s4sweep run {args.file} --name OTHER` starts another."
         )
     study = Study.open(spec.name, home()) if exists else Study.create(spec, home())
+    if study.spec.text != spec.text:
+        raise UserError(
+            f"the sweep {spec.name!r} exists already, from another file than {args.file}: "
+            "give this one another name."
+        )
     return run_and_tell(study, args)

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import urlsplit
 
-from cluster import auth, nodes
+from cluster import auth, nodes, ray_http
 from cluster.errors import FailedRun, UserError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def check_protection(address: str, *, insecure: bool = False) -> None:
 
 def _answers_anybody(address: str) -> bool:
     try:
-        nodes.get(f"{address}/api/version", token=False)
+        ray_http.get(f"{address}/api/version", token=False)
     except (OSError, ValueError):
         return False
     return True
@@ -109,7 +109,7 @@ def _answers_anybody(address: str) -> bool:
 
 def _ask(address: str) -> str:
     try:
-        return str(nodes.get(f"{address}/api/version")["ray_version"])
+        return str(ray_http.get(f"{address}/api/version")["ray_version"])
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             raise UserError(

@@ -12,60 +12,23 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import psutil
 
 from cluster import auth
 from cluster.errors import FailedRun, UserError
+from cluster.processes import Node, end, record
+from cluster.ray_http import alive_nodes
 
 _START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 15.0
 # Handles of what was started here: nodes outlive the call, and a dropped handle would warn of it.
 _STARTED: list[subprocess.Popen[bytes]] = []
 _OBJECT_STORE_BYTES = 256 * 2**20  # sweeps move no data through Ray; its default is 30 % of memory
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Node:
-    """One node: the `ray start` process and what it started, each as (pid, start time)."""
-
-    name: str
-    processes: tuple[tuple[int, float], ...]
-
-    def alive(self) -> Iterator[psutil.Process]:
-        """The processes that are still the ones that were started, and their children now."""
-        seen: set[int] = set()
-        for pid, created in self.processes:
-            try:
-                process = psutil.Process(pid)
-                if abs(process.create_time() - created) > 1.0:
-                    continue
-                family = [process, *process.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                continue
-            for member in family:
-                if member.pid not in seen and _is_running(member):
-                    seen.add(member.pid)
-                    yield member
-
-    def find(self, part: str) -> psutil.Process:
-        """The first live process whose program is `part`: "raylet", "gcs_server", "ray::NAME"."""
-        for process in self.alive():
-            words = process.cmdline()
-            if words and (Path(words[0]).name == part or words[0].startswith(part)):
-                return process
-        raise LookupError(f"no {part} on {self.name}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,7 +79,7 @@ class LocalCluster:
         count = len({*known, *started}) - gone
         for name in wait_for:
             _wait_for_nodes(self.dashboard, count, started[name], self.scratch / f"{name}.log")
-        known |= {name: _record(name, process.pid) for name, process in started.items()}
+        known |= {name: record(name, process.pid) for name, process in started.items()}
         grown = dataclasses.replace(self, nodes=tuple(known.values()))
         grown.save()
         return grown
@@ -179,7 +142,7 @@ def up(home: str, *, workers: int, cpus: int, gpus: int = 0, name: str = "local"
             started[f"node{i + 1}"] = _start_worker(cluster, f"node{i + 1}", cpus, devices)
         return cluster.with_nodes(started, wait_for=list(started))
     except BaseException:
-        records = tuple(_record(node, process.pid) for node, process in started.items())
+        records = tuple(record(node, process.pid) for node, process in started.items())
         down(dataclasses.replace(cluster, nodes=records))
         raise
 
@@ -238,54 +201,14 @@ def _spawn(
 
 def down(cluster: LocalCluster) -> int:
     """End every process of the cluster, remove its files; returns how many processes there were."""
-    processes = [p for node in reversed(cluster.nodes) for p in node.alive()]
-    for node in reversed(cluster.nodes):
-        # The `ray start` processes first: each ends the processes of its node in order.
-        for process in list(node.alive())[:1]:
-            _signal(process, signal.SIGCONT)
-            _signal(process, signal.SIGTERM)
-    _, left = psutil.wait_procs(processes, timeout=_STOP_TIMEOUT_S)
-    for process in left:
-        _signal(process, signal.SIGKILL)
-    psutil.wait_procs(left, timeout=_STOP_TIMEOUT_S)
+    head = [node for node in cluster.nodes if node.name == "head"]
+    workers = [node for node in cluster.nodes if node.name != "head"]
+    # The workers first: they take leave of the head, or wait 30 s for one that is gone.
+    count = end(workers) + end(head)
     _STARTED[:] = [handle for handle in _STARTED if handle.poll() is None]
     shutil.rmtree(cluster.scratch, ignore_errors=True)
     cluster.state_file.unlink(missing_ok=True)
-    return len(processes)
-
-
-def get(url: str, *, timeout_s: float = 5.0, token: bool = True) -> Any:
-    """The JSON that a dashboard URL answers, asked with the token; raises OSError."""
-    request = urllib.request.Request(url)
-    value = auth.read_token() if token else None
-    if value:
-        request.add_header("Authorization", f"Bearer {value}")
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise
-
-
-def alive_nodes(dashboard: str) -> list[dict[str, Any]]:
-    """Ray's own list of the nodes that are alive, from the dashboard."""
-    summary = get(f"{dashboard}/nodes?view=summary")["data"]["summary"]
-    return [node for node in summary if node["raylet"].get("state") == "ALIVE"]
-
-
-def describe(node: Mapping[str, Any]) -> dict[str, Any]:
-    """What is worth knowing of one of `alive_nodes`, as plain data."""
-    total = node["raylet"].get("resourcesTotal", {})
-    load = (node.get("loadAvg") or [[0.0]])[0]
-    return {
-        "host": f"{node.get('hostname', '?')} ({node.get('ip', '?')})",
-        "head": bool(node["raylet"].get("isHeadNode")),
-        "cpus": total.get("CPU", 0.0),
-        "gpus": total.get("GPU", 0.0),
-        "memory_gb": total.get("memory", 0.0) / 2**30,
-        "load": load[0] if load else 0.0,
-    }
+    return count
 
 
 def _wait_for_nodes(dashboard: str, count: int, main: subprocess.Popen[bytes], log: Path) -> None:
@@ -304,37 +227,6 @@ def _wait_for_nodes(dashboard: str, count: int, main: subprocess.Popen[bytes], l
     tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
     words = auth.redact(tail)
     raise FailedRun(f"Ray node {log.stem} did not start: {reason}. Its last words: {words}")
-
-
-def _record(name: str, pid: int) -> Node:
-    try:
-        main = psutil.Process(pid)
-        family = [main, *main.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        family = []
-    found = []
-    for process in family:
-        try:
-            # Workers come and go; they are found as children of their raylet when it matters.
-            if not process.name().startswith("ray::"):
-                found.append((process.pid, process.create_time()))
-        except psutil.NoSuchProcess:
-            continue
-    return Node(name=name, processes=tuple(found))
-
-
-def _is_running(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
 
 
 def _own_address() -> str:

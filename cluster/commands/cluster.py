@@ -112,10 +112,10 @@ def _down(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace) -> int:
     import json
 
-    from cluster import jobs, nodes
+    from cluster import jobs, ray_http
 
     address = jobs.find_address(args.address, name=args.name)
-    rows = [nodes.describe(node) for node in nodes.alive_nodes(address)]
+    rows = [ray_http.describe(node) for node in ray_http.alive_nodes(address)]
     if args.json:
         print(json.dumps({"address": address, "nodes": rows}))
         return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster import auth, nodes
+from cluster import auth, nodes, ray_http
 from cluster.errors import UserError
 
 pytestmark = pytest.mark.ray
@@ -29,7 +29,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nodes.LocalClu
 
 
 def test_the_head_has_no_cpus_and_the_nodes_have_theirs(cluster: nodes.LocalCluster) -> None:
-    alive = nodes.alive_nodes(cluster.dashboard)
+    alive = ray_http.alive_nodes(cluster.dashboard)
     cpus = sorted(node["raylet"]["resourcesTotal"].get("CPU", 0) for node in alive)
     assert cpus == [0, 1, 1]
     assert [node.name for node in cluster.nodes] == ["head", "node1", "node2"]
@@ -37,9 +37,9 @@ def test_the_head_has_no_cpus_and_the_nodes_have_theirs(cluster: nodes.LocalClus
 
 def test_nobody_gets_in_without_the_token(cluster: nodes.LocalCluster) -> None:
     url = f"{cluster.dashboard}/api/version"
-    assert nodes.get(url)["ray_version"]
+    assert ray_http.get(url)["ray_version"]
     with pytest.raises(urllib.error.HTTPError) as refused:
-        nodes.get(url, token=False)
+        ray_http.get(url, token=False)
     assert refused.value.code == 401
 
 
@@ -62,10 +62,10 @@ def test_a_second_cluster_of_the_name_is_refused(cluster: nodes.LocalCluster) ->
 
 def test_a_node_joins_and_dies_and_the_cluster_notices(cluster: nodes.LocalCluster) -> None:
     grown = cluster.add_node("extra", resources={"slot": 1})
-    assert len(nodes.alive_nodes(cluster.dashboard)) == 4
+    assert len(ray_http.alive_nodes(cluster.dashboard)) == 4
     grown.node("extra").find("raylet").kill()
     deadline = time.monotonic() + 30
-    while len(nodes.alive_nodes(cluster.dashboard)) == 4:
+    while len(ray_http.alive_nodes(cluster.dashboard)) == 4:
         assert time.monotonic() < deadline, "the dead node is still listed as alive"
         time.sleep(0.2)
     assert list(cluster.node("node1").alive())

@@ -56,7 +56,7 @@ def speech_like(home: Path, rows: int) -> Dataset:
             spool.append(pack([{"x": c, "y": i % 35} for i, c in enumerate(clips)], COLUMNS))
         files = [p.name for p in spool.write("train")]
         columns = {n: c.to_json() for n, c in COLUMNS.items()}
-        split = {"rows": rows, "classes": [], "files": files, "columns": columns, "stats": {}}
+        split = {"rows": rows, "classes": [], "files": files, "columns": columns}
         return {"splits": {"train": split}, "facts": {}, "request": ""}
 
     entry, _ = publish_once(home / "data" / "speech_like", f"rows{rows}", build)

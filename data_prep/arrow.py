@@ -9,7 +9,7 @@ needs little memory; that writes the bytes twice, at disk speed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,14 +24,10 @@ SHARD_BYTES = 2 << 30
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """The type of one column: numpy `dtype`, and `shape` of a row's value (None: 1-D, any length).
-
-    stats: whether the mean and the standard deviation over the part are wanted in the manifest.
-    """
+    """The type of one column: numpy `dtype`, and `shape` of a row's value (None: 1-D, any length)."""
 
     dtype: str
     shape: tuple[int, ...] | None = ()
-    stats: bool = False
 
     @property
     def size(self) -> int:
@@ -55,7 +51,7 @@ class Column:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Column:
-        """Read what `to_json` wrote (without `stats`, which only the writer needs)."""
+        """Read what `to_json` wrote."""
         return cls(data["dtype"], None if data["shape"] is None else tuple(data["shape"]))
 
 
@@ -104,7 +100,7 @@ def _cast(array: np.ndarray, dtype: str, name: str) -> np.ndarray:
 
 
 class Spool:
-    """Rows on their way into a part: one temporary file a column, in `folder`."""
+    """Rows on their way into a part: one temporary file a column, in `folder` (a `with` block)."""
 
     def __init__(self, folder: Path, columns: Mapping[str, Column]) -> None:
         self.columns = dict(columns)
@@ -112,6 +108,13 @@ class Spool:
         self._folder = folder
         self._files: dict[str, BinaryIO] = {n: (folder / f"{n}.spool").open("wb") for n in columns}
         self._lengths: dict[str, list[np.ndarray]] = {n: [] for n in columns}
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
 
     def append(self, packed: Mapping[str, Packed]) -> None:
         """Add rows as `pack` made them."""
@@ -275,24 +278,3 @@ def _values(batch: pa.RecordBatch, name: str, column: Column) -> np.ndarray:
     flat = array if column.shape == () else array.values
     view: np.ndarray = flat.to_numpy(zero_copy_only=True)
     return view if column.shape is None else view.reshape(batch.num_rows, *column.shape)
-
-
-def statistics(parts: Iterable[Path], columns: Mapping[str, Column]) -> dict[str, dict[str, float]]:
-    """Return mean and std (population, float64) of every column that asks for them."""
-    result = {}
-    for name, column in columns.items():
-        if not column.stats:
-            continue
-        count, total, squares = 0, 0.0, 0.0
-        for path in parts:
-            values = _values(_open_file(path, columns), name, column).reshape(-1)
-            for start in range(0, len(values), 1 << 20):
-                block = values[start : start + (1 << 20)].astype(np.float64)
-                count, total = count + len(block), total + float(block.sum())
-                squares += float(np.square(block).sum())
-        mean = total / max(count, 1)
-        result[name] = {
-            "mean": mean,
-            "std": float(np.sqrt(max(squares / max(count, 1) - mean**2, 0))),
-        }
-    return result

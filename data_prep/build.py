@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data_prep.arrow import Column, Packed, Part, Spool, pack, statistics
+from data_prep.arrow import Column, Packed, Part, Spool, pack
 from data_prep.bring import bring, is_present
 from data_prep.cache import Request
 from data_prep.card import Split
@@ -90,12 +90,12 @@ class Build:
         splits = {}
         for split in splits_of(self.module, raw.options):
             columns: Mapping[str, Column] = self.module.columns(raw, split)
-            spool = Spool(folder, columns)
-            for packed in self._packs(split, raw, columns, seen):
-                spool.append(packed)
-                if self.progress:
-                    self.progress(split, spool.rows, (self.sizes or {}).get(split, 0))
-            files = spool.write(split)
+            with Spool(folder, columns) as spool:
+                for packed in self._packs(split, raw, columns, seen):
+                    spool.append(packed)
+                    if self.progress:
+                        self.progress(split, spool.rows, (self.sizes or {}).get(split, 0))
+                files = spool.write(split)
             splits[split] = _describe(spool.rows, files, columns)
         return {
             "dataset": self.name,
@@ -182,5 +182,4 @@ def _describe(rows: int, files: list[Path], columns: Mapping[str, Column]) -> di
         **Split(rows=rows, classes=classes).to_json(),
         "files": [f.name for f in files],
         "columns": {n: c.to_json() for n, c in columns.items()},
-        "stats": statistics(files, columns),
     }

@@ -138,7 +138,6 @@ def open_dataset(
         options=made,
         facts=entry.manifest["facts"],
         splits=entry.splits,
-        stats=entry.manifest["splits"].get("train", {}).get("stats", {}),
         part=parts.__getitem__,
     )
     view = module.view(stored) if hasattr(module, "view") else _plain_view(name, stored)

@@ -22,7 +22,6 @@ class Stored:
     options: Any
     facts: Mapping[str, Any]
     splits: Mapping[str, Split]
-    stats: Mapping[str, Mapping[str, float]]
     part: Callable[[str], Part]
 
 

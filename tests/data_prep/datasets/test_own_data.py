@@ -1,0 +1,148 @@
+"""One's own data without code: CSV files and folders of sounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_prep import DataError, open_dataset
+
+
+def write_csv(home: Path, lines: list[str]) -> None:
+    folder = home / "raw" / "csv_series"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data.csv").write_text("\n".join(lines) + "\n")
+
+
+def read_all(dataset, split: str = "train"):
+    return next(dataset.batches(split, batch_size=1000, shuffle=False))
+
+
+def test_wide_lines_are_series_of_their_own_length(tmp_path):
+    rows = [f"{'up' if i % 2 else 'down'},{i},{i + 1},{'' if i % 3 else i + 2}" for i in range(30)]
+    write_csv(tmp_path, ["label,t0,t1,t2", *rows])
+    dataset = open_dataset("csv_series", {"normalise": "none"}, home=tmp_path)
+    task = dataset.task
+    assert (task.d_input, task.d_output, task.length, task.ragged) == (1, 2, 3, True)
+    batch = read_all(dataset)
+    first = batch.x[:, 0, 0].astype(int)
+    np.testing.assert_array_equal(batch.y, first % 2, "classes in alphabetical order: down, up")
+    np.testing.assert_array_equal(batch.lengths, np.where(first % 3, 2, 3))
+    assert sum(dataset.size(s) for s in ("train", "val", "test")) == 30
+
+
+def test_long_lines_are_steps_at_their_own_times(tmp_path):
+    lines = ["series,when,label,a,b,part"]
+    for series in range(12):
+        part = ("train", "val", "test")[series % 3]
+        for step in (2, 0, 1):
+            lines.append(f"s{series},{step**2 + 10},{series / 2},{series},{step},{part}")
+    write_csv(tmp_path, lines)
+    options = {"layout": "long", "time": "when", "target": "value", "split": "part"}
+    dataset = open_dataset("csv_series", {**options, "normalise": "none"}, home=tmp_path)
+    assert {n: s.rows for n, s in dataset.splits.items()} == {"train": 4, "val": 4, "test": 4}
+    assert dataset.task.irregular and dataset.task.target == "value" and not dataset.task.ragged
+    batch = read_all(dataset, "val")
+    assert batch.y.tolist() == [0.5, 2.0, 3.5, 5.0]
+    assert batch.x[0].tolist() == [[1, 0], [1, 1], [1, 2]], "sorted by time"
+    assert batch.dt[0].tolist() == [2.0, 1.0, 3.0], "the first step takes the median gap"
+
+
+def test_a_target_a_step_is_padded_so_that_no_loss_counts_it(tmp_path):
+    lines = ["series,label,a"]
+    for series in range(10):
+        lines += [f"s{series},{'xy'[step % 2]},{step}" for step in range(2 + series % 3)]
+    write_csv(tmp_path, lines)
+    options = {"layout": "long", "target": "step_class"}
+    dataset = open_dataset("csv_series", options, home=tmp_path)
+    batch = read_all(dataset)
+    padded = np.arange(batch.y.shape[1]) >= batch.lengths[:, None]
+    assert (batch.y[padded] == -100).all() and not batch.x[padded].any()
+    assert set(batch.y[~padded].tolist()) == {0, 1}
+
+
+def test_channels_have_mean_0_and_deviation_1_over_the_training_series(tmp_path):
+    random = np.random.RandomState(0)
+    lines = ["series,label,a,b"]
+    for i in range(400):
+        lines.append(f"s{i // 8},{i // 8 % 2},{5 + 3 * random.randn()},{100 * random.randn()}")
+    write_csv(tmp_path, lines)
+    dataset = open_dataset("csv_series", {"layout": "long"}, home=tmp_path)
+    x = read_all(dataset).x.reshape(-1, 2)
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(x.std(axis=0), 1, atol=5e-3)
+
+
+def test_a_group_is_in_one_part(tmp_path):
+    lines = ["label,patient,t0,t1"]
+    lines += [f"{i % 2},p{i // 4},{i // 4},{i}" for i in range(80)]
+    write_csv(tmp_path, lines)
+    options = {"group": "patient", "normalise": "none"}
+    dataset = open_dataset("csv_series", options, home=tmp_path)
+    patients = [set(read_all(dataset, s).x[:, 0, 0].tolist()) for s in ("train", "val", "test")]
+    assert sum(len(p) for p in patients) == 20 == len(set().union(*patients))
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (["lable,a", "x,1"], {}, "no column 'label': choose from a, lable. Did you mean 'lable'?"),
+        (["label,a", "x,one"], {}, "the column 'a' is not numeric"),
+        (["label,a,b,c", "x,1,,2"], {}, "empty cell in its middle"),
+        (["label,a", "x,1"], {}, "1 groups are too few"),
+        (["label"], {}, "no column is left beside label"),
+        (["label,a,part", "x,1,trian"], {"split": "part"}, "Did you mean 'train'?"),
+        (["label,a"], {"layout": "wide", "time": "a"}, "need layout: long"),
+    ],
+)
+def test_a_mistake_in_a_table_is_one_line(tmp_path, lines, options, message):
+    write_csv(tmp_path, lines)
+    with pytest.raises(DataError) as caught:
+        open_dataset("csv_series", options, home=tmp_path)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def write_sounds(folder: Path, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        tone = np.sin(np.arange(800) * 0.1 * (1 + number)) * 0.3
+        soundfile.write(folder / name, tone, 8000)
+
+
+def test_folders_of_parts_decide_and_a_speaker_stays_in_one_part(tmp_path):
+    told = tmp_path / "told"
+    parts = [f"{p}/{c}/{i}.wav" for p in ("train", "val", "test") for c in "ab" for i in (1, 2)]
+    write_sounds(told, parts)
+    options = {"sample_rate": 8000, "length": 1000, "raw": str(told)}
+    dataset = open_dataset("folder_audio", options, home=tmp_path)
+    assert {n: s.classes for n, s in dataset.splits.items()} == dict.fromkeys(
+        ("train", "val", "test"), (2, 2)
+    )
+    by_lot = tmp_path / "by_lot"
+    write_sounds(by_lot, [f"{c}/s{s}_{i}.ogg" for c in "ab" for s in range(12) for i in (1, 2)])
+    options = {**options, "raw": str(by_lot), "speaker": "^(s[0-9]+)_"}
+    dataset = open_dataset("folder_audio", options, home=tmp_path)
+    part = dataset.parts["clips"]
+    speakers = [
+        set(part.gather("speaker", dataset.view.splits[s].index).tolist())
+        for s in ("train", "val", "test")
+    ]
+    assert sum(map(len, speakers)) == 12 == len(set().union(*speakers))
+    assert sum(s.rows for s in dataset.splits.values()) == 48
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"speaker": "("}, "speaker is no regular expression"),
+        ({"speaker": "abc"}, "speaker needs a group"),
+        ({}, "holds 1 classes, need two"),
+    ],
+)
+def test_a_mistake_about_sounds_is_one_line(tmp_path, options, message):
+    write_sounds(tmp_path / "raw" / "folder_audio", ["only/1.wav"])
+    with pytest.raises(DataError, match=message):
+        open_dataset("folder_audio", options, home=tmp_path)

@@ -79,10 +79,10 @@ def naive_kernel(ssm: Any, length: int) -> Tensor:
 
 
 def tied_dropout(y: Tensor, block: Any) -> Tensor:
-    if not block.training or block.p_branch == 0:
+    if not block.training or block.output.branch_dropout == 0:
         return y
-    keep = torch.rand(*y.shape[:2], 1) >= block.p_branch
-    return y * (keep / (1 - block.p_branch))
+    keep = torch.rand(*y.shape[:2], 1) >= block.output.branch_dropout
+    return y * (keep / (1 - block.output.branch_dropout))
 
 
 def make_step(name: str, shape: tuple[int, ...], *, naive: bool) -> Step:

@@ -60,7 +60,7 @@ def _unfusable(block: Any) -> str | None:
         return "only S4 and S4D of one channel are fused"
     if block.residual.kind != "add" or block.p_before > 0:
         return "only residual 'add' and tied dropout are fused"
-    if not block.tied and block.p_branch + block.output.dropout > 0:
+    if not block.output.tied and block.output.branch_dropout + block.output.dropout > 0:
         return "only tied dropout is fused"
     norms = [n for n in (block.prenorm, block.postnorm) if n is not None]
     return None if all(n.kind in _NORMS for n in norms) else f"only norms {_NORMS} are fused"
@@ -155,7 +155,7 @@ class FusedModel:
         g = ACTIVATIONS[block.output.activation](y)
         g = self._dropout(g, [b.output.dropout for b in blocks])
         g = self._output(f"{name}.output", block.output, y, g)
-        z = x + self._dropout(g, [b.p_branch for b in blocks])
+        z = x + self._dropout(g, [b.output.branch_dropout for b in blocks])
         return z if block.postnorm is None else self._norm(f"{name}.postnorm", block.postnorm, z)
 
     def _mixer(self, name: str, layer: Any, u: Tensor) -> Tensor:

@@ -87,6 +87,8 @@ class SSMLayer(nn.Module):
     def step(self, u: Float[Tensor, "B H"], state: Any) -> tuple[Float[Tensor, "B D"], Any]:
         """One step, (B, H) to (B, C * H), and the next state."""
         y, state = self.ssm.step(u, state)
+        if self.channels == 1:
+            return torch.addcmul(y, u, self.D[0]), state
         return y + (u.unsqueeze(1) * self.D).flatten(1), state
 
 

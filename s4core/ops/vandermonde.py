@@ -20,6 +20,8 @@ from .operator import Operator, opaque
 from .precision import full_precision
 
 TURN = 2 * math.pi
+# Complex numbers in the tables of one block of features: 1 MB in float32.
+BLOCK = 1 << 17
 
 
 @full_precision
@@ -84,63 +86,103 @@ def split_length(length: int) -> tuple[int, int]:
     return b, -(-length // b)
 
 
-def _table(re: Tensor, turns: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """exp(re + 2 pi i turns), as real and imaginary part; the inputs are float64 and consumed."""
-    magnitude = re.to(dtype).exp_()
-    angle = turns.sub_(torch.round(turns)).to(dtype).mul_(TURN)
-    return magnitude * torch.cos(angle), magnitude.mul_(torch.sin(angle))
-
-
 def _forward(
     re: Tensor, im: Tensor, wr: Tensor, wi: Tensor, length: int, dtype: torch.dtype
-) -> tuple[Tensor, ...]:
-    """Inputs in float64: re, im (H, n) of log z; wr, wi (H, C, n). Output (H, C, L), and tables."""
-    H, C = len(re), wr.shape[1]
+) -> tuple[Tensor]:
+    """Inputs in float64: re, im (H, n) of log z; wr, wi (H, C, n).  Output (H, C, L)."""
     b, blocks = split_length(length)
-    j = torch.arange(b, dtype=torch.float64, device=re.device)
-    i = torch.arange(blocks, dtype=torch.float64, device=re.device)[:, None] * b
-    turns = im / TURN
-    Q = torch.cat(_table(re.unsqueeze(-1) * j, turns.unsqueeze(-1) * j, dtype), 1)
-    zr, zi = _table(re.unsqueeze(1) * i, turns.unsqueeze(1) * i, dtype)
-    zr, zi = zr.unsqueeze(1), zi.unsqueeze(1)
-    cr, ci = (2 * wr).to(dtype).unsqueeze(2), (2 * wi).to(dtype).unsqueeze(2)
-    P = torch.cat([cr * zr - ci * zi, -(cr * zi + ci * zr)], -1)
-    K = torch.bmm(P.flatten(1, 2), Q).view(H, C, blocks * b)
-    return K[..., :length].contiguous(), P, Q, zr, zi
+    squares, weight = _squares(re, im, b, blocks, dtype), _complex(2 * wr, 2 * wi, dtype)
+    K = weight.real.new_empty(len(re), wr.shape[1], blocks, b)
+    for part in _parts(weight, b, blocks):
+        Q, Z = _tables(squares[:, part], b, blocks)
+        P = (weight[part].unsqueeze(2) * Z.unsqueeze(1)).conj_physical_().flatten(1, 2)
+        torch.bmm(_real(P), _real(Q).transpose(1, 2), out=K[part].flatten(1, 2))
+    return (K.flatten(2)[..., :length],)
 
 
 def _backward(
-    dK: Tensor, P: Tensor, Q: Tensor, zr: Tensor, zi: Tensor, length: int, dtype: torch.dtype
+    dK: Tensor, re: Tensor, im: Tensor, wr: Tensor, wi: Tensor, length: int, dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
-    H, C, blocks, n2 = P.shape
-    n, b = n2 // 2, Q.shape[-1]
-    if blocks * b != length:
-        dK = torch.nn.functional.pad(dK, (0, blocks * b - length))
-    dK = dK.reshape(H, C * blocks, b)
-    dP = torch.bmm(dK, Q.transpose(1, 2)).view_as(P)
-    dQ = torch.bmm(P.view(H, C * blocks, n2).transpose(1, 2), dK)
-    gr, gi = dP[..., :n], dP[..., n:]
-    # P = [Re q, -Im q] with q = 2 w z: the second half carries the sign.
-    dwr = 2 * (gr * zr).addcmul_(gi, zi, value=-1).sum(2)
-    dwi = -2 * (gi * zr).addcmul_(gr, zi).sum(2)
-    i = torch.arange(blocks, dtype=dtype, device=P.device) * b
-    j = torch.arange(b, dtype=dtype, device=P.device)
-    along = dP * P
-    turning = (gr * P[..., n:]).addcmul_(gi, P[..., :n], value=-1)
-    dre = torch.matmul(i, along[..., :n] + along[..., n:]).sum(1)
-    dim = torch.matmul(i, turning).sum(1)
-    along = dQ * Q
-    dre += torch.matmul(along[:, :n] + along[:, n:], j)
-    turning = (dQ[:, n:] * Q[:, :n]).addcmul_(dQ[:, :n], Q[:, n:], value=-1)
-    dim += torch.matmul(turning, j)
-    return dre.double(), dim.double(), dwr.double(), dwi.double()
+    b, blocks = split_length(length)
+    (H, C, n), pad = wr.shape, blocks * b - length
+    dK = (torch.nn.functional.pad(dK, (0, pad)) if pad else dK).reshape(H, C * blocks, b)
+    squares, weight = _squares(re, im, b, blocks, dtype), _complex(2 * wr, 2 * wi, dtype)
+    i = torch.arange(blocks, dtype=dtype, device=re.device) * b
+    sums = torch.stack([torch.ones_like(i), i])
+    j = torch.arange(b, dtype=dtype, device=re.device).unsqueeze(0)
+    dw, dlog = torch.empty_like(weight), torch.empty_like(weight[:, 0])
+    for part in _parts(weight, b, blocks):
+        Q, Z = _tables(squares[:, part], b, blocks)
+        w = weight[part]
+        P = (w.unsqueeze(2) * Z.unsqueeze(1)).conj_physical_().flatten(1, 2)
+        dP = torch.view_as_complex(torch.bmm(dK[part], _real(Q)).view(*P.shape, 2))
+        dQ = torch.bmm(dK[part].transpose(1, 2), _real(P)).view(*Q.shape, 2)
+        # P is the conjugate of w z^i: its gradient times z^i is the conjugate of w's.
+        dP = dP.view(len(w), C, blocks, n).mul_(Z.unsqueeze(1)).conj_physical_()
+        of_w, of_z = _weighted(sums, dP).unbind(2)
+        dw[part] = of_w
+        of_q = _weighted(j, torch.view_as_complex(dQ).mul_(Q.conj_physical_()))
+        dlog[part] = (of_z * w.conj()).sum(1) + of_q[:, 0]
+    dw = 2 * dw.to(torch.complex128)
+    dlog = dlog.to(torch.complex128)
+    return dlog.real, dlog.imag, dw.real, dw.imag
+
+
+def _squares(re: Tensor, im: Tensor, b: int, blocks: int, dtype: torch.dtype) -> Tensor:
+    """z^1, z^2, z^4, .. (levels, H, n), enough for both tables, with phases reduced in float64."""
+    levels = max(1, (b * blocks - 1).bit_length())
+    powers = (2.0 ** torch.arange(levels, dtype=torch.float64, device=re.device)).view(-1, 1, 1)
+    turns = im / TURN * powers
+    angle = (turns - torch.round(turns)) * TURN
+    magnitude = torch.exp(re * powers)
+    return _complex(magnitude * torch.cos(angle), magnitude * torch.sin(angle), dtype)
+
+
+def _tables(squares: Tensor, b: int, blocks: int) -> tuple[Tensor, Tensor]:
+    """z^j for j < b and z^(ib) for i < blocks, (H, j or i, n), by doubling."""
+    level = b.bit_length() - 1
+    return _doubled(squares[:level], b), _doubled(squares[level:], blocks)
+
+
+def _doubled(squares: Tensor, count: int) -> Tensor:
+    _, H, n = squares.shape
+    table = squares.new_empty(H, count, n)
+    table[:, 0] = 1
+    have, level = 1, 0
+    while have < count:
+        more = min(have, count - have)
+        torch.mul(table[:, :more], squares[level].unsqueeze(1), out=table[:, have : have + more])
+        have, level = have + more, level + 1
+    return table
+
+
+def _weighted(sums: Tensor, x: Tensor) -> Tensor:
+    """sum_i sums[s, i] x[..., i, n] for complex x, as a real product."""
+    return torch.view_as_complex(torch.matmul(sums, _real(x)).unflatten(-1, (-1, 2)))
+
+
+def _complex(re: Tensor, im: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.complex(re.to(dtype), im.to(dtype))
+
+
+def _real(x: Tensor) -> Tensor:
+    """Complex numbers of the last axis as twice as many real ones, interleaved."""
+    return torch.view_as_real(x).flatten(-2)
+
+
+def _parts(weight: Tensor, b: int, blocks: int) -> list[slice]:
+    """Slices of features whose tables fit in cache together."""
+    H, C, n = weight.shape
+    step = max(1, BLOCK // (n * (b + (1 + C) * blocks)))
+    step = step if weight.device.type == "cpu" else H
+    return [slice(h, min(h + step, H)) for h in range(0, H, step)]
 
 
 _vandermonde = Operator(
     "vandermonde",
     "Tensor re, Tensor im, Tensor wr, Tensor wi, SymInt length, ScalarType dtype",
-    "K, P, Q, zr, zi",
-    keep="P, Q, zr, zi",
+    "K",
+    keep="re, im, wr, wi",
     forward=_forward,
     backward=_backward,
 )

@@ -19,8 +19,6 @@ from ..ops.dplr import (
     dplr_discretize,
     dplr_kernel,
     dplr_tables,
-    real_column,
-    real_row,
     truncate,
     untruncate,
 )
@@ -106,21 +104,34 @@ class DplrSSM(AbstractModes):
     def initial_state(self, batch: int, rate: float = 1.0) -> StepState:
         """The zero state for step mode; make a new one after parameters have changed."""
         first, B_bar, C = self.discretize(rate)
-        dtype = torch.view_as_complex(self.C).dtype
-        d, B_bar = (1 + first.e).to(dtype), B_bar.to(dtype)
-        left = first.left.to(dtype)
-        right, row = (real_row(t).to(self.C.dtype) for t in (first.right, C))
+        d, dtype = 1 + first.e, torch.view_as_complex(self.C).dtype
+        C = C.transpose(0, 1)  # (H, C, n)
+        # All that is read from x, in one product: the low-rank inner products, and C (d x).
+        reads = _interleaved(2 * torch.cat([first.right, C * d.unsqueeze(1)], 1).conj())
+        writes = _interleaved(torch.cat([first.left, B_bar.unsqueeze(1)], 1))
+        direct = 2 * torch.einsum("hcn,hrn->crh", C, torch.cat([first.left, B_bar[:, None]], 1))
+        tables = (reads, *writes.unbind(1), direct.real)
         x = torch.zeros(batch, *d.shape, dtype=dtype, device=d.device)
-        return StepState(x, (d, left, right, B_bar, row))
+        return StepState(x, (d.to(dtype), *(t.to(self.C.dtype).contiguous() for t in tables)))
 
     def step(
         self, u: Float[Tensor, "B H"], state: StepState
     ) -> tuple[Float[Tensor, "B D"], StepState]:
         """One step in time linear in the state, (B, H) to (B, C * H), channel-major."""
-        d, left, right, B_bar, row = state.system
-        flat = real_column(state.x)
-        inner = (right * flat.unsqueeze(2)).sum(-1)
-        x = torch.addcmul(B_bar * u.unsqueeze(-1), d, state.x)
-        x = x + (inner.unsqueeze(-1) * left).sum(2)
-        y = (real_column(x).unsqueeze(1) * row).sum(-1)
+        d, reads, *writes, direct = state.system
+        (batch, H, n), rank = state.x.shape, len(writes) - 1
+        seen = torch.linalg.vecdot(reads, torch.view_as_real(state.x).view(batch, H, 1, 2 * n))
+        parts = [*seen[..., :rank].unbind(-1), u]
+        change = parts[-1].unsqueeze(-1) * writes[-1]
+        y = seen[..., rank:].permute(0, 2, 1)
+        for r, part in enumerate(parts):
+            if r < rank:
+                change = torch.addcmul(change, part.unsqueeze(-1), writes[r])
+            y = torch.addcmul(y, part.unsqueeze(1), direct[:, r])
+        x = torch.addcmul(torch.view_as_complex(change.view(batch, H, n, 2)), d, state.x)
         return y.flatten(1), StepState(x, state.system)
+
+
+def _interleaved(x: Complex[Tensor, "H J n"]) -> Float[Tensor, "H J N"]:
+    """Complex numbers as Re, Im, Re, Im, ..., which is how a complex state lies in memory."""
+    return torch.view_as_real(x.resolve_conj()).flatten(-2)

@@ -1,0 +1,42 @@
+"""Fair comparisons on a busy machine: variants take turns, one thread, medians of CPU time.
+
+Process CPU time leaves out what other processes take; taking turns leaves out what the clock and
+the caches do over minutes.  Peak memory is that of a fresh process, over what its inputs take.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+Run = Callable[[], object]
+
+
+def interleaved(variants: Mapping[str, Run], *, rounds: int = 7) -> dict[str, float]:
+    """Median milliseconds of CPU time of each variant; two rounds first to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds + 2):
+        for name, run in variants.items():
+            start = time.process_time()
+            run()
+            times[name].append((time.process_time() - start) * 1e3)
+    return {name: statistics.median(values[2:]) for name, values in times.items()}
+
+
+def peak_mb(run: Run) -> float:
+    """Megabytes that `run` adds to the peak of this process; call it in a fresh one, once."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def peak_in_child(script: str, *arguments: str) -> float:
+    """The number that `python script --peak arguments` prints."""
+    answer = subprocess.run(
+        [sys.executable, script, "--peak", *arguments], capture_output=True, text=True, check=True
+    )
+    return float(answer.stdout.split()[-1])

@@ -65,8 +65,9 @@ def load(record: SweepRecord, uri: str) -> Shipped:
     entry = (read_json(record.folder / FILE) or {}).get(public(uri))
     if entry is None:
         return Shipped()
+    known = {f.name for f in dataclasses.fields(Shipped)}
     trials = {int(k): TrialShipped(**v) for k, v in entry.pop("trials").items()}
-    return Shipped(**entry, trials=trials)
+    return Shipped(**{k: v for k, v in entry.items() if k in known}, trials=trials)
 
 
 def save(record: SweepRecord, uri: str, shipped: Shipped) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 
 from dashboards import runs, views
 from dashboards.leaderboard import chosen, table
+from dashboards.record import SweepRecord
 from dashboards.sender import Sender
 from sweeps.types import SweepResult, TrialState
 
@@ -20,7 +21,7 @@ def send(sender: Sender, *, over: bool) -> None:
     """
     record, shipped = sender.record, sender.shipped
     result = record.ended()
-    stamp = str([over, len(result.trials), max((t.ended or 0 for t in result.trials), default=0)])
+    stamp = _stamp(record, result, over)
     if stamp == shipped.summary_stamp:
         return
     run_id = shipped.summary_run_id or _start(sender)
@@ -35,6 +36,13 @@ def send(sender: Sender, *, over: bool) -> None:
     else:
         sender.client.update_run(run_id, status="RUNNING")
     shipped.summary_ended, shipped.summary_stamp = len(result.trials), stamp
+
+
+def _stamp(record: SweepRecord, result: SweepResult, over: bool) -> str:
+    """Changes when a trial has ended, the sweep is over, or the best trial has been tested."""
+    last = max((t.ended or 0.0 for t in result.trials), default=0.0)
+    tested = result.best is not None and record.trial(result.best.number).test()
+    return str([over, len(result.trials), last, tested])
 
 
 def _start(sender: Sender) -> str:

@@ -210,12 +210,31 @@ def _differences(probes: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
                 )
 
 
+Check = tuple[bool, Level, str, str]  # whether it applies, how bad, what, and the way out
+
+
 def _problems(
     node: Mapping[str, Any], *, delay: float, clocks: Sequence[float]
 ) -> Iterator[Finding]:
-    where, disk = node["name"], node["storage"]
     middle = sorted(clocks)[len(clocks) // 2]
-    checks: list[tuple[bool, Level, str, str]] = [
+    ports: list[Check] = [
+        (True, "fail", f"cannot connect to {port}: {reason}", "open Ray's ports between all nodes")
+        for port, reason in node["ports"].items()
+    ]
+    clock: Check = (
+        abs(node["time"] - middle) > MAX_CLOCK_S + delay,
+        "warn",
+        f"its clock is {node['time'] - middle:+.1f} s off",
+        "run an NTP daemon: leases and logs compare times",
+    )
+    for applies, level, what, fix in [*_of_storage(node), *_of_host(node), clock, *ports]:
+        if applies:
+            yield Finding(level=level, where=node["name"], what=what, fix=fix)
+
+
+def _of_storage(node: Mapping[str, Any]) -> list[Check]:
+    disk = node["storage"]
+    return [
         (
             bool(disk["error"]),
             "fail",
@@ -240,12 +259,11 @@ def _problems(
             f"a small file takes {disk['write_ms']:.0f} ms to write to the home",
             "each epoch writes several: use a faster storage",
         ),
-        (
-            abs(node["time"] - middle) > MAX_CLOCK_S + delay,
-            "warn",
-            f"its clock is {node['time'] - middle:+.1f} s off",
-            "run an NTP daemon: leases and logs compare times",
-        ),
+    ]
+
+
+def _of_host(node: Mapping[str, Any]) -> list[Check]:
+    return [
         (
             bool(node["mlflow"]),
             "warn",
@@ -271,9 +289,3 @@ def _problems(
             "raise it: ulimit -n 65536",
         ),
     ]
-    for port, reason in node["ports"].items():
-        fix = "open Ray's ports between all nodes"
-        checks.append((True, "fail", f"cannot connect to {port}: {reason}", fix))
-    for applies, level, what, fix in checks:
-        if applies:
-            yield Finding(level=level, where=where, what=what, fix=fix)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import auth, jobs, parcel
+from cluster import auth, jobs, parcel, submit
+from cluster.cli import main
 from cluster.errors import UserError
 from cluster.parcel import Parcel
 from sweeps import SpecError, load_spec
@@ -147,3 +148,27 @@ def test_a_token_that_others_can_read_is_never_used(tmp_path: Path) -> None:
     path.chmod(0o666)
     auth.child_environment({"RAY_AUTH_TOKEN_PATH": str(path)})
     assert oct(os.stat(path).st_mode)[-3:] == "600"
+
+
+def test_a_relayed_command_runs_there_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what was meant for this side, the address and the consent, is taken out."""
+    sent: list[tuple[str, list[str], bool]] = []
+
+    def relay(address: str, words: list[str], *, insecure: bool) -> int:
+        sent.append((address, words, insecure))
+        return 7
+
+    monkeypatch.setattr(submit, "relay", relay)
+    assert main(["status", "far", "--json", "--address", "http://h:1"]) == 7
+    assert main(["stop", "--address=http://h:1", "--insecure", "far", "--now"]) == 7
+    assert main(["extend", "far", "--trials", "+5", "--address", "http://h:1"]) == 7
+    assert sent == [
+        ("http://h:1", ["status", "far", "--json"], False),
+        ("http://h:1", ["stop", "far", "--now"], True),
+        ("http://h:1", ["extend", "far", "--trials", "+5"], False),
+    ]
+
+
+def test_a_url_is_no_address_for_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "a.yaml", "--address", "http://h:1"]) == 2
+    assert "`s4sweep submit a.yaml --address http://h:1` runs it there" in capsys.readouterr().err

@@ -123,6 +123,13 @@ def test_the_same_name_is_refused_with_the_way_out(folder: Path, address: str) -
     )
 
 
+def test_the_log_of_an_attempt_can_be_read_again(folder: Path, address: str) -> None:
+    status, first = s4sweep("logs", "story", "--address", address, "--attempt", "1")
+    assert status == 0
+    assert "trial 0 started" in first
+
+
+@pytest.mark.slow
 def test_resume_is_the_next_attempt_of_the_same_sweep(folder: Path, address: str) -> None:
     client, job = submit.resubmit(
         "story",
@@ -133,18 +140,13 @@ def test_resume_is_the_next_attempt_of_the_same_sweep(folder: Path, address: str
     assert job == "sweep-story-2"
     assert jobs.follow(client, job, io.StringIO()) == 0
     assert len(Study.open("story", folder / "home").result().trials) == 3
-
-
-def test_the_log_of_each_attempt_can_be_read_again(folder: Path, address: str) -> None:
-    status, first = s4sweep("logs", "story", "--address", address, "--attempt", "1")
-    assert status == 0
-    assert "trial 0 started" in first
     status, last = s4sweep("logs", "story", "--follow", "--address", address)
     assert status == 0
     assert "trial 2 started" in last
     assert "trial 0 started" not in last
 
 
+@pytest.mark.slow
 def test_a_command_is_relayed_with_its_output_and_status(folder: Path, address: str) -> None:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -155,6 +157,7 @@ def test_a_command_is_relayed_with_its_output_and_status(folder: Path, address: 
     assert "no sweep 'nosuch'" in out.getvalue()
 
 
+@pytest.mark.slow
 def test_a_detached_sweep_goes_on_until_it_is_told_to_stop(folder: Path, address: str) -> None:
     text = SWEEP.replace("name: story", "name: long").replace("epochs: 2", "epochs: 100000")
     (folder / "long.yaml").write_text(text)
@@ -182,6 +185,7 @@ def test_a_detached_sweep_goes_on_until_it_is_told_to_stop(folder: Path, address
     assert {t.state for t in trials} == {TrialState.RUNNING}
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_at_once_says_so_even_when_detached(folder: Path, address: str) -> None:
     """The name is taken in the home by a sweep that this job API has never seen."""
     Study.create(

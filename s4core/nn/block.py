@@ -92,7 +92,8 @@ class Block(nn.Module):
         """Run one step x (B, H), as in eval mode: no dropout, batch norm by running statistics."""
         u = x if self.prenorm is None else self.prenorm.step(x)
         y, state = self.mixer.step(u, state)
-        z = self.residual(x, self.output.step(y), -1)
+        y = self.output.step(y)
+        z = x + y if self.residual.kind == "add" else self.residual(x, y, -1)
         return (z if self.postnorm is None else self.postnorm.step(z)), state
 
     def _enter(self, x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -24,7 +24,7 @@ SHARD_BYTES = 2 << 30
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """The type of one column: numpy `dtype`, and `shape` of a row's value (None: 1-D, any length)."""
+    """The type of one column: its numpy `dtype`, a row's `shape` (None: 1-D, any length)."""
 
     dtype: str
     shape: tuple[int, ...] | None = ()

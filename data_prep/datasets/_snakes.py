@@ -180,17 +180,20 @@ def frame(mask, padding):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def targets(picture, mask, t, level, seeds, seed_counts, quirk, state, snakes):  # type: ignore[no-untyped-def]
-    """Grow the two target snakes; returns the restarts, and their tails in snakes[:, 6:8]."""
+def targets(picture, mask, t, level, seeds, quirk, state, snakes):  # type: ignore[no-untyped-def]
+    """Grow the two target snakes; returns the restarts, and their tails in snakes[:, 6:8].
+
+    seeds: the cells and their counts, as `first_seeds` lists them.
+    """
     side = mask.shape[0]
     restarts = 0
     contrast = level.snake_contrast * level.paddle_contrast
     while True:
         restarts += 1
         degree = int(uniform(state) * 360)
-        if seed_counts[degree] == 0 or (quirk and not t.is_seedable[degree]):
+        if seeds[1][degree] == 0 or (quirk and not t.is_seedable[degree]):
             continue
-        cell = seeds[degree, int(uniform(state) * seed_counts[degree])]
+        cell = seeds[0][degree, int(uniform(state) * seeds[1][degree])]
         picture[:] = 0.0
         frame(mask, level.padding)
         if not begin(picture, side, cell[0], cell[1], degree, t, contrast, snakes[0]):
@@ -236,13 +239,13 @@ def distractor(picture, mask, t, level, segments, quirk, state, found):  # type:
 
 
 @_jit
-def image(t, level, seeds, seed_counts, quirk, state):  # type: ignore[no-untyped-def]
+def image(t, level, seeds, quirk, state):  # type: ignore[no-untyped-def]
     """Draw one image: (pixels uint8 (W, W), label, distractors placed, restarts, distance)."""
     side = level.window
     picture = np.zeros((side, side), np.float32)
     mask = np.zeros((side, side), np.float32)
     snakes = np.zeros((2, 8), np.int64)
-    restarts = targets(picture, mask, t, level, seeds, seed_counts, quirk, state, snakes)
+    restarts = targets(picture, mask, t, level, seeds, quirk, state, snakes)
     found = np.empty((side * side, 2), np.int64)
     placed = 0
     for _ in range(level.distractors):

@@ -113,7 +113,7 @@ def _recipes(options: Options) -> list[Any]:
     made = []
     for margin in level.margins:
         tables = _templates.tables(level, margin)
-        made.append((tables, recipe, *_snakes.first_seeds(tables, recipe)))
+        made.append((tables, recipe, _snakes.first_seeds(tables, recipe)))
     return made
 
 
@@ -125,9 +125,9 @@ def generate(options: Options, split: str, shard: int) -> Iterator[Mapping[str, 
     name = f"pathfinder/{options.seed}/{split}/{shard}"
     state = np.array([zlib.crc32(name.encode()) << 32 | zlib.crc32(name[::-1].encode())], np.uint64)
     for _ in range(SHARD_ROWS):
-        tables, recipe, cells, counts = recipes[int(uniform(state) * len(recipes))]
+        tables, recipe, seeds = recipes[int(uniform(state) * len(recipes))]
         pixels, label, placed, restarts, distance = image(
-            tables, recipe, cells, counts, options.border_quirk, state
+            tables, recipe, seeds, options.border_quirk, state
         )
         yield {
             "x": pixels.reshape(-1),

@@ -64,8 +64,8 @@ def test_a_label_says_whether_both_markers_are_ends_of_one_snake():
         state = np.array([seed], np.uint64)
         picture, mask = np.zeros((2, 32, 32), np.float32)
         snakes = np.zeros((2, 8), np.int64)
-        _snakes.targets(picture, mask, t, recipe, *seeds, False, state, snakes)
-        pixels, label, *_ = _snakes.image(t, recipe, *seeds, False, np.array([seed], np.uint64))
+        _snakes.targets(picture, mask, t, recipe, seeds, False, state, snakes)
+        pixels, label, *_ = _snakes.image(t, recipe, seeds, False, np.array([seed], np.uint64))
         tails, heads = snakes[:, 6:8], snakes[:, 4:6]
         marked = {
             (end, snake)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,10 +79,10 @@ def examine(home: str, *, mlflow: str | None) -> list[Finding]:
 
     nonce = uuid.uuid4().hex
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    folder = Path(home) / probe.PROBES
+    root = Path(home)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "driver").write_text(nonce)
+        (root / probe.PROBES).mkdir(parents=True, exist_ok=True)
+        probe.write(root, "driver", nonce)
     except OSError as error:
         what = f"cannot write to {home}: {error.strerror}"
         return [Finding(level="fail", where="driver", what=what, fix="give another --home")]
@@ -98,9 +97,9 @@ def examine(home: str, *, mlflow: str | None) -> list[Finding]:
             probes[node_id] = " ".join(str(error).split())[:200]
     delay = time.time() - sent
     findings = list(judge([_named(n, probes[n["NodeID"]]) for n in nodes], delay=delay))
-    written = {n["NodeID"] for n in nodes if (folder / n["NodeID"]).is_file()}
     for node in nodes:
-        if node["NodeID"] not in written and not isinstance(probes[node["NodeID"]], str):
+        answered = not isinstance(probes[node["NodeID"]], str)
+        if answered and not _has_written(root, node["NodeID"]):
             findings.append(
                 Finding(
                     level="fail",
@@ -110,8 +109,15 @@ def examine(home: str, *, mlflow: str | None) -> list[Finding]:
                 )
             )
     findings += _gpu_findings(nodes)
-    shutil.rmtree(folder, ignore_errors=True)
+    probe.clear(root)
     return findings
+
+
+def _has_written(home: Path, node: str) -> bool:
+    try:
+        return probe.read(home, node) is not None
+    except OSError:
+        return False
 
 
 def _named(node: Mapping[str, Any], found: Mapping[str, Any] | str) -> dict[str, Any]:

@@ -74,22 +74,54 @@ def storage(home: Path, *, nonce: str, node: str) -> dict[str, Any]:
 
     Keys: seen (the driver's nonce was read), error (of writing, or ""), write_ms, free_gb.
     """
-    folder = home / PROBES
     result: dict[str, Any] = {"seen": False, "error": "", "write_ms": 0.0, "free_gb": 0.0}
     try:
-        result["seen"] = (folder / "driver").read_text() == nonce
-        result["free_gb"] = _free_gb(home)
+        result["seen"] = read(home, "driver") == nonce
+        result["free_gb"] = _free_gb(home if home.is_dir() else Path.home())
         started = time.perf_counter()
-        draft, final = folder / f".{node}.tmp", folder / node
-        with draft.open("w") as file:
-            file.write(nonce)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, final)
+        write(home, node, nonce)
         result["write_ms"] = (time.perf_counter() - started) * 1e3
     except OSError as error:
         result["error"] = f"{error.strerror or error} ({error.filename or home})"
     return result
+
+
+def write(home: Path, name: str, text: str) -> None:
+    """Leave a note in the home: in the object store, if it lies in one."""
+    from sweeps.remote_home import mirror
+
+    there = mirror()
+    if there is not None:
+        there.write(f"{PROBES}/{name}", text.encode())
+        return
+    draft, final = home / PROBES / f".{name}.tmp", home / PROBES / name
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, final)
+
+
+def read(home: Path, name: str) -> str | None:
+    """A note that `write` left; None if there is none in an object store, OSError in a folder."""
+    from sweeps.remote_home import mirror
+
+    there = mirror()
+    if there is None:
+        return (home / PROBES / name).read_text()
+    content = there.read(f"{PROBES}/{name}")
+    return None if content is None else content.decode()
+
+
+def clear(home: Path) -> None:
+    """Take all notes away."""
+    from sweeps.remote_home import mirror
+
+    there = mirror()
+    shutil.rmtree(home / PROBES, ignore_errors=True)
+    if there is not None:
+        for path in there.objects(PROBES):
+            there.delete(path)
 
 
 def connect(port: str) -> str:

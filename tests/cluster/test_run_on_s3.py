@@ -49,6 +49,38 @@ def server() -> Iterator[str]:
     process.wait()
 
 
+def test_the_doctor_probes_the_store_not_the_mirror(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cluster import probe
+    from data_prep.remote import _file_system
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_ENDPOINT_URL": server,
+        "S4SWEEP_HOME": "s3://lab/probed",
+    }.items():
+        monkeypatch.setenv(name, value)
+    _file_system.cache_clear()
+    options = {"endpoint_override": server, "region": "us-east-1", "allow_bucket_creation": True}
+    fs.S3FileSystem(**options).create_dir("lab")
+    machines = [tmp_path / "a", tmp_path / "b"]
+    monkeypatch.setenv("S4SWEEP_MIRROR", str(machines[0]))
+    probe.write(machines[0], "driver", "nonce")
+    monkeypatch.setenv("S4SWEEP_MIRROR", str(machines[1]))
+    found = probe.storage(machines[1], nonce="nonce", node="n1")
+    assert (found["seen"], found["error"]) == (True, "")
+    assert found["write_ms"] > 0
+    assert probe.read(machines[0], "n1") == "nonce"
+    probe.clear(machines[0])
+    assert probe.read(machines[1], "driver") is None
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    _file_system.cache_clear()
+    assert "s3://lab/probed" in probe.storage(machines[1], nonce="nonce", node="n1")["error"]
+    _file_system.cache_clear()
+
+
 def test_a_sweep_on_s3_outlives_its_machine(server: str, tmp_path: Path) -> None:
     path = tmp_path / "far.yaml"
     path.write_text(SWEEP)

@@ -61,10 +61,7 @@ def write(path: Path, state: State, *, guard: Callable[[], None] | None = None) 
     torch.save({"format": FORMAT, "versions": versions(), **state}, buffer)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+        _write_through(temporary, path, buffer)
         if guard is not None:
             guard()
         if path.name == LAST and path.exists():
@@ -73,6 +70,24 @@ def write(path: Path, state: State, *, guard: Callable[[], None] | None = None) 
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _write_through(temporary: Path, path: Path, buffer: io.BytesIO) -> None:
+    """Write to the disk itself; what a full disk raises names no file, so `path` is named here."""
+    try:
+        with temporary.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove_torn(folder: Path) -> None:
+    """Delete what killed processes left half written; only the owner of the folder may."""
+    for name in (LAST, BEST):
+        for torn in folder.glob(f"{name}.*.tmp"):
+            torn.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -61,6 +61,10 @@ class Run:
         self.training = Training(block, shape, train, data, seed=seed, device=device)
         self.curve = Curve(train, metric, mode)
         self.replayed: list[EpochReport] = []
+        if self.training.rank == 0:
+            if guard is not None:
+                guard()
+            checkpoint.remove_torn(folder)
         state = checkpoint.read_last(folder)
         if state is not None:
             _take_over(self.training, state, self.made_by, folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import random
+import resource
 
 import pytest
 import torch
@@ -90,5 +92,21 @@ def test_a_refused_write_leaves_the_old_file(tmp_path):
 
     with pytest.raises(PermissionError):
         checkpoint.write(path, {**STATE, "epoch": 4}, guard=refuse)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_disk_that_takes_no_more_is_an_error_that_names_the_file(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.write(path, STATE)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="last.pt") as error:
+            checkpoint.write(path, {**STATE, "epoch": 4})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]

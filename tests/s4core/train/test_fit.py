@@ -178,11 +178,16 @@ def test_a_guard_that_raises_leaves_the_folder_as_it_was(tmp_path):
     def lost() -> None:
         raise PermissionError("the trial belongs to another attempt")
 
-    stream = run(tmp_path, guard=lost)
-    next(stream)  # the replayed one
     with pytest.raises(PermissionError):
-        next(stream)
+        list(run(tmp_path, guard=lost))
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    next(run(tmp_path))
+    (tmp_path / "last.pt.4242.tmp").write_bytes(b"half")
+    next(run(tmp_path))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "last.pt"]
 
 
 def test_a_loss_that_is_no_number_is_an_error_that_names_the_epoch(tmp_path):

@@ -96,5 +96,12 @@ def lag(home: Path, name: str, uri: str | None = None) -> Lag:
 
 def _unshipped(trial: TrialRecord, shipped: Shipped) -> tuple[int, float | None]:
     known = shipped.trials.get(trial.number)
-    lines = [line for line, _ in trial.reports(known.offset if known else 0)]
-    return len(lines), lines[0].time if lines else None
+    offset = known.offset if known else 0
+    if not trial.metrics.exists() or trial.metrics.stat().st_size <= offset:
+        return 0, None
+    first = next(trial.reports(offset), None)
+    if first is None:
+        return 0, None
+    with trial.metrics.open("rb") as file:  # counted, not read: 50,000 lines take 5 s to read
+        file.seek(offset)
+        return sum(1 for line in file if line.endswith(b"\n")), first[0].time

@@ -104,34 +104,29 @@ class DplrSSM(AbstractModes):
     def initial_state(self, batch: int, rate: float = 1.0) -> StepState:
         """The zero state for step mode; make a new one after parameters have changed."""
         first, B_bar, C = self.discretize(rate)
-        d, dtype = 1 + first.e, torch.view_as_complex(self.C).dtype
-        C = C.transpose(0, 1)  # (H, C, n)
-        # All that is read from x, in one product: the low-rank inner products, and C (d x).
-        reads = _interleaved(2 * torch.cat([first.right, C * d.unsqueeze(1)], 1).conj())
-        writes = _interleaved(torch.cat([first.left, B_bar.unsqueeze(1)], 1))
-        direct = 2 * torch.einsum("hcn,hrn->crh", C, torch.cat([first.left, B_bar[:, None]], 1))
-        tables = (reads, *writes.unbind(1), direct.real)
+        dtype = torch.view_as_complex(self.C).dtype
+        reads, row = (_interleaved(2 * c.conj()) for c in (first.right, C))
+        writes = (*_interleaved(first.left).unbind(1), _interleaved(B_bar))
+        tables = (t.to(self.C.dtype).contiguous() for t in (reads, row, *writes))
+        d = (1 + first.e).to(dtype)
         x = torch.zeros(batch, *d.shape, dtype=dtype, device=d.device)
-        return StepState(x, (d.to(dtype), *(t.to(self.C.dtype).contiguous() for t in tables)))
+        return StepState(x, (d, *tables))
 
     def step(
         self, u: Float[Tensor, "B H"], state: StepState
     ) -> tuple[Float[Tensor, "B D"], StepState]:
         """One step in time linear in the state, (B, H) to (B, C * H), channel-major."""
-        d, reads, *writes, direct = state.system
-        (batch, H, n), rank = state.x.shape, len(writes) - 1
+        d, reads, row, *writes, B_bar = state.system
+        batch, H, n = state.x.shape
         seen = torch.linalg.vecdot(reads, torch.view_as_real(state.x).view(batch, H, 1, 2 * n))
-        parts = [*seen[..., :rank].unbind(-1), u]
-        change = parts[-1].unsqueeze(-1) * writes[-1]
-        y = seen[..., rank:].permute(0, 2, 1)
-        for r, part in enumerate(parts):
-            if r < rank:
-                change = torch.addcmul(change, part.unsqueeze(-1), writes[r])
-            y = torch.addcmul(y, part.unsqueeze(1), direct[:, r])
+        change = B_bar * u.unsqueeze(-1)
+        for write, part in zip(writes, seen.split(1, -1), strict=True):
+            change = torch.addcmul(change, part, write)
         x = torch.addcmul(torch.view_as_complex(change.view(batch, H, n, 2)), d, state.x)
+        y = torch.linalg.vecdot(row, torch.view_as_real(x).view(batch, 1, H, 2 * n))
         return y.flatten(1), StepState(x, state.system)
 
 
-def _interleaved(x: Complex[Tensor, "H J n"]) -> Float[Tensor, "H J N"]:
+def _interleaved(x: Complex[Tensor, "*s n"]) -> Float[Tensor, "*s N"]:
     """Complex numbers as Re, Im, Re, Im, ..., which is how a complex state lies in memory."""
     return torch.view_as_real(x.resolve_conj()).flatten(-2)

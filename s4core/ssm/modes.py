@@ -155,7 +155,7 @@ def modal_step(u: Float[Tensor, "B H"], state: StepState) -> tuple[Float[Tensor,
     """x = A_bar x + B_bar u, y = 2 Re(C x), for a state of `modal_state`."""
     A_bar, B_bar, row = state.system
     x = torch.addcmul(B_bar * u.unsqueeze(-1), A_bar, state.x)
-    y = (torch.view_as_real(x).flatten(-2).unsqueeze(1) * row).sum(-1)
+    y = torch.linalg.vecdot(row, torch.view_as_real(x).flatten(-2).unsqueeze(1))
     return y.flatten(1), StepState(x, state.system)
 
 

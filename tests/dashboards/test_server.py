@@ -1,4 +1,4 @@
-"""A real MLflow server, started once for all tests of this file."""
+"""A real MLflow server, started once for all tests of this file, and stopped without a trace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def served(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator
     sync(home, "demo")
     running = server.start(home)
     yield running
+    group = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
     running.stop()
+    assert not [p for p in group if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert server.find(home / server.STATE) is None
+    assert not (home / server.STATE).exists()
 
 
 def test_two_processes_serve_on_the_loopback_address(served: server.Server) -> None:
@@ -63,15 +67,6 @@ def test_a_taken_port_is_refused_and_without_one_another_is_chosen(home: Path) -
         with pytest.raises(ServerError, match=f"port {port} of 127.0.0.1 is taken"):
             server.start(home, port=port)
         assert server.any_port("127.0.0.1") != port
-
-
-def test_stop_leaves_nothing_behind(home: Path) -> None:
-    running = server.start(home)
-    group = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
-    running.stop()
-    assert not [p for p in group if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert server.find(home / server.STATE) is None
-    assert not (home / "mlflow-server.json").exists()
 
 
 def test_a_server_that_cannot_start_says_why(home: Path) -> None:

@@ -83,12 +83,14 @@ def measure_study(trials: int, sampler: str, pruner: str) -> None:
         spent: dict[str, list[float]] = {"ask": [], "report": [], "tell": []}
 
         def timed(name: str, call: Callable[[], object]) -> object:
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             result = call()
             spent[name].append(1e3 * (time.perf_counter() - began))
+            used[name] += 1e3 * (time.process_time() - cpu)
             return result
 
-        print(f"{sampler} + {pruner}: milliseconds (median, worst) per call")
+        used = dict.fromkeys(spent, 0.0)
+        print(f"{sampler} + {pruner}: milliseconds per call (median; worst; mean of CPU time)")
         for i in range(trials):
             trial = timed("ask", study.ask)
             assert isinstance(trial, sweeps.TrialSpec)
@@ -106,10 +108,12 @@ def measure_study(trials: int, sampler: str, pruner: str) -> None:
             timed("tell", lambda r=result: study.tell(r))
             if (i + 1) % max(1, trials // 4) == 0:
                 figures = "  ".join(
-                    f"{k} {statistics.median(v):.2f}, {max(v):.1f}" for k, v in spent.items()
+                    f"{k} {statistics.median(v):.2f}; {max(v):.0f}; {used[k] / len(v):.2f}"
+                    for k, v in spent.items()
                 )
-                print(f"  {i + 1:5d} trials  {figures}")
+                print(f"  {i + 1:5d} trials  {figures}", flush=True)
                 spent = {k: [] for k in spent}
+                used = dict.fromkeys(spent, 0.0)
         size = (study.folder / "study.journal").stat().st_size
         print(f"  journal {size / 1e6:.1f} MB, peak memory {peak_mb():.0f} MB")
         began = time.perf_counter()
@@ -117,17 +121,17 @@ def measure_study(trials: int, sampler: str, pruner: str) -> None:
         print(f"  opened again in {time.perf_counter() - began:.2f} s")
 
 
-def simulate(at_once: int, trials: int, epoch_s: float, pruner: str) -> None:
+def simulate(at_once: int, trials: int, epoch_s: float, sampler: str) -> None:
     """Run `trials` with `at_once` of them in virtual time; print what the driver could take."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        spec = spec_of(home, name="simulated", sampler="tpe", pruner=pruner, trials=trials)
+        spec = spec_of(home, name="simulated", sampler=sampler, pruner="asha", trials=trials)
         study = sweeps.Study.create(spec, home)
         study.recover()
         rng = random.Random(0)
         events: list[tuple[float, int, int]] = []
         running: dict[int, tuple[sweeps.TrialSpec, sweeps.Outcome, MetricsLog]] = {}
-        clock, reports, began = 0.0, 0, time.perf_counter()
+        clock, reports, began, cpu = 0.0, 0, time.perf_counter(), time.process_time()
         worst = 0.0
 
         def start() -> bool:
@@ -162,7 +166,7 @@ def simulate(at_once: int, trials: int, epoch_s: float, pruner: str) -> None:
                 heapq.heappush(events, (again, number, epoch + 1))
             worst = max(worst, time.perf_counter() - before)
             reports += 1
-        took = time.perf_counter() - began
+        took, cpu = time.perf_counter() - began, time.process_time() - cpu
         result = study.result()
         done = [t for t in result.trials if t.state.is_finished]
         lines = sum(
@@ -172,10 +176,11 @@ def simulate(at_once: int, trials: int, epoch_s: float, pruner: str) -> None:
         assert len(done) == trials and lines == reports == sum(t.epochs for t in done)
         rate = reports / took
         print(
-            f"  {at_once:5d} at once, {trials} trials, {reports} reports: {took:.1f} s of driver "
-            f"({started:.1f} s to start the first), {rate:.0f} reports/s, worst step "
-            f"{1e3 * worst:.0f} ms, {peak_mb():.0f} MB; keeps up with epochs of "
-            f"{at_once / rate:.1f} s or more"
+            f"  {at_once:5d} at once, {trials} by {sampler}, {reports} reports: {took:.1f} s "
+            f"of driver ({cpu:.1f} s of CPU; {started:.1f} s to start the first), {rate:.0f} "
+            f"reports/s, worst step {1e3 * worst:.0f} ms, {peak_mb():.0f} MB; keeps up with "
+            f"epochs of {at_once / rate:.1f} s or more",
+            flush=True,
         )
 
 
@@ -222,9 +227,10 @@ def main() -> int:
         for sampler, pruner in (("random", "none"), ("tpe", "asha"), ("tpe", "median")):
             measure_study(args.trials or 1000, sampler, pruner)
     elif args.what == "simulate":
-        print(f"{EPOCHS} epochs a trial, asha, tpe; epochs of 60 s in virtual time")
-        for at_once in (10, 100, 1000, 4000):
-            simulate(at_once, max(at_once, args.trials or 1000), 60.0, "asha")
+        print(f"{EPOCHS} epochs of 60 s (virtual) a trial, asha; load {os.getloadavg()[0]:.1f}")
+        cases = ((10, 300, "tpe"), (100, 500, "tpe"), (1000, 1000, "tpe"), (4000, 4000, "random"))
+        for at_once, trials, sampler in cases:
+            simulate(at_once, args.trials or trials, 60.0, sampler)
     else:
         run_ray(args.trials or 1000)
     return 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,37 +70,81 @@ def load_exported(folder: Path) -> nn.Module:
 def export_step(model: nn.Module, shape: TaskShape, path: Path) -> None:
     """Write one step of the recurrence as ONNX, for a batch of one.
 
-    The discretised system is in the state that `initial_state` gives, so what the file computes is
-    matrix products and the activations. Raises ValueError for a model without a step mode.
+    The state's tensors are `state_0`, `state_1`, ...; a complex one has a last axis of two (real
+    and imaginary part). Those that a step does not change, such as the discretised system, are
+    constants of the file. `state_N.npy`-ready zeros to begin with are what `initial_state` gives.
+    Raises ValueError for a model without a step mode, or with an operation that ONNX lacks.
     """
     initial: Any = model.initial_state
-    state = initial(1)
     x = torch.zeros(1, dtype=torch.int64) if shape.tokens else torch.zeros(1, shape.d_input)
-    leaves, structure = pytree.tree_flatten(state)
-    step = _Step(model, structure)
-    names = [f"state_{i}" for i in range(len(leaves))]
-    torch.onnx.export(
-        step,
-        (x, *leaves),
-        str(path),
-        input_names=["x", *names],
-        output_names=["y", *(f"next_{n}" for n in names)],
-        dynamo=True,
-    )
+    step = _Step(model, initial(1), x)
+    arguments = (x, *step.inputs())
+    names = [f"state_{i}" for i in range(len(arguments) - 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own
+        try:
+            program = torch.export.export(step.eval(), arguments, strict=False)
+            program = program.run_decompositions(_DECOMPOSED)
+            torch.onnx.export(
+                program,
+                f=str(path),
+                input_names=["x", *names],
+                output_names=["y", *(f"next_{name}" for name in names)],
+                dynamo=True,
+                verbose=False,
+            )
+        except Exception as error:
+            cause = str(error.__cause__ or error).strip().splitlines()[-1]
+            raise ValueError(
+                f"torch's exporter does not take this model's step: {cause}"
+            ) from error
+
+
+def _addcmul(out: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
+    return out + (a * b if value == 1 else value * a * b)
+
+
+# ONNX's functions for complex numbers lack this one.
+_DECOMPOSED: dict[Any, Any] = {
+    **torch.export.default_decompositions(),
+    torch.ops.aten.addcmul.default: _addcmul,
+}
 
 
 class _Step(nn.Module):
-    """`step` with its state as a flat list of tensors, which is all that ONNX knows."""
+    """`step` with what changes of its state as real tensors, which is all that ONNX knows."""
 
-    def __init__(self, model: nn.Module, structure: Any) -> None:
+    model: Any
+
+    def __init__(self, model: nn.Module, state: Any, x: Tensor) -> None:
         super().__init__()
         self.model = model
-        self.structure = structure
+        leaves, self._structure = pytree.tree_flatten(state)
+        with torch.no_grad():
+            after = pytree.tree_leaves(self.model.step(torch.ones_like(x), state)[1])
+        # A count of steps is a whole number; as a constant it would stand still.
+        is_count = [isinstance(a, int) and a != b for a, b in zip(leaves, after, strict=True)]
+        leaves = [torch.tensor(a) if c else a for a, c in zip(leaves, is_count, strict=True)]
+        moves = [isinstance(a, Tensor) and a is not b for a, b in zip(leaves, after, strict=True)]
+        self._places = [i for i, is_moved in enumerate(moves) if is_moved]
+        self._leaves = leaves
 
-    def forward(self, x: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
-        state = pytree.tree_unflatten(leaves, self.structure)
-        y, state = self.model.step(x, state)  # type: ignore[operator]
-        return (y, *pytree.tree_leaves(state))
+    def inputs(self) -> list[Tensor]:
+        """The state to begin with."""
+        return [_real(self._leaves[i]).clone() for i in self._places]
+
+    def forward(self, x: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
+        leaves = list(self._leaves)
+        for place, tensor in zip(self._places, moving, strict=True):
+            is_complex = self._leaves[place].is_complex()
+            leaves[place] = torch.view_as_complex(tensor) if is_complex else tensor
+        y, state = self.model.step(x, pytree.tree_unflatten(leaves, self._structure))
+        after = pytree.tree_leaves(state)
+        return (y, *(_real(after[place]) for place in self._places))
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
 def _card(model: nn.Module, made_by: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

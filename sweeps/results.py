@@ -26,7 +26,7 @@ class Sweep:
 
     >>> sweep = open_sweep("quickstart")  # doctest: +SKIP
     >>> sweep.trials()  # a data frame, a row a trial
-    >>> model, about = sweep.load_model()  # the best one, ready to be called
+    >>> model = sweep.load_model()  # the best one, ready to be called
     """
 
     def __init__(self, study: Study) -> None:
@@ -62,11 +62,15 @@ class Sweep:
         """The best trial; StudyError while none has a value."""
         return pick(self.study, None)
 
-    def load_model(self, number: int | None = None, checkpoint: str = "best") -> tuple[Any, Any]:
-        """Build the model of a trial (default: the best) with its weights, in eval mode.
+    def load_model(self, number: int | None = None, checkpoint: str = "best") -> Any:
+        """Build the model of a trial (default: the best) with its weights, in eval mode."""
+        return self._load(number, checkpoint)[0]
 
-        Gives it with what made it, as `s4core.load_model` does.
-        """
+    def made_by(self, number: int | None = None, checkpoint: str = "best") -> dict[str, Any]:
+        """Say what made the model of a trial: model, shape, train, objective, seed."""
+        return self._load(number, checkpoint)[1]
+
+    def _load(self, number: int | None, checkpoint: str) -> tuple[Any, dict[str, Any]]:
         folder = self.study.trial_folder(pick(self.study, number).number)
         return s4core.load_model(folder, checkpoint=checkpoint)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cluster.commands.run import add_run_arguments
+from cluster.commands.run import add_run_arguments, set_environment
 
 HELP = """train one configuration, from a preset or a file, with values set by dotted path
 
@@ -17,13 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "words", metavar="KEY=VALUE", nargs="+", help="preset=NAME, a FILE, or a.b=value"
     )
-    parser.add_argument(
-        "--allow-imports", action="store_true", help="let names like my_lab.foo import code"
-    )
     add_run_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
+    set_environment(args)
     from cluster.ending import run_and_tell
     from cluster.errors import UserError
     from cluster.jobs import is_url

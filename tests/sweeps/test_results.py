@@ -89,8 +89,8 @@ def test_a_notebook_sees_trials_curves_and_the_best_model(
     curves = sweep.curves("val/accuracy", "val/loss")
     assert list(curves.columns) == ["trial", "epoch", "time", "val/accuracy", "val/loss"]
     assert len(curves) == 6
-    model, about = sweep.load_model()
-    assert about["model"]["name"] == "s4d"
+    model = sweep.load_model()
+    assert sweep.made_by()["model"]["name"] == "s4d"
     y = model(torch.zeros(2, 16, dtype=torch.int64), lengths=torch.tensor([16, 9]))
     assert y.shape == (2, 10)
     best = sweep.best()
@@ -140,10 +140,33 @@ def test_an_exported_model_computes_the_same(
     folder = results.export_trial(study, None, tmp_path / "model")
     assert {p.name for p in folder.iterdir()} == {"model.safetensors", "config.json", "README.md"}
     exported = load_exported(folder)
-    model, _ = open_sweep("tiny", home).load_model()
+    model = open_sweep("tiny", home).load_model()
     tokens = torch.from_numpy(np.arange(32).reshape(2, 16) % 18)
     with torch.no_grad():
         assert torch.equal(exported(tokens), model(tokens))
     card = (folder / "README.md").read_text()
     assert "parameters. Built again by" in card and '"sweep": "tiny"' not in card
     assert '- sweep: "tiny"' in card
+
+
+@pytest.mark.slow  # torch's exporter takes 10 s a model
+@pytest.mark.parametrize("name", ["s4d", "s4", "s5", "s6"])
+def test_a_step_as_onnx_computes_the_same(name: str, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from s4core import TaskShape, build
+    from s4core.export import _Step, export_step
+
+    shape = TaskShape(d_input=3, d_output=5, length=32)
+    model = build({"name": name, "d_model": 8, "n_layers": 2}, shape).eval()
+    path = tmp_path / "step.onnx"
+    export_step(model, shape, path)
+    session = runtime.InferenceSession(str(path))
+    state = model.initial_state(1)  # type: ignore[operator]
+    theirs = [t.numpy() for t in _Step(model, state, torch.zeros(1, 3)).inputs()]
+    for x in torch.randn(8, 1, 3):
+        with torch.no_grad():
+            y, state = model.step(x, state)  # type: ignore[operator]
+        names = {f"state_{i}": t for i, t in enumerate(theirs)}
+        out, *theirs = session.run(None, {"x": x.numpy(), **names})
+        np.testing.assert_allclose(out, y.numpy(), atol=1e-5)

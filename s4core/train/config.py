@@ -21,7 +21,8 @@ class TrainConfig:
 
     epochs: how many; batch_size: examples a step (per process when distributed);
     eval_batch_size: examples a batch in validation and test; None is batch_size.
-    accumulate: batches summed to one optimiser step.
+    accumulate: batches summed to one optimiser step. halve_batch: when the device's memory runs
+        out, go on from the last epoch with half the batch_size (told in the log and as a metric).
 
     optimizer, lr, weight_decay, betas, momentum (sgd, rmsprop): as in torch; decay is decoupled
         with adamw only.
@@ -51,6 +52,7 @@ class TrainConfig:
     batch_size: int = 32
     eval_batch_size: int | None = None
     accumulate: int = 1
+    halve_batch: bool = False
 
     optimizer: OptimizerName = "adamw"
     lr: float = 0.004

@@ -65,10 +65,8 @@ def fit(
         guard=guard,
     )
     yield from run.replayed
-    curve, training = run.curve, run.training
-    while curve.stopped_by is None:
-        metrics = training.run_epoch(curve.epoch + 1, plateau=curve.plateau.factor)
-        yield run.finish_epoch(metrics)
+    while run.curve.stopped_by is None:
+        yield run.finish_epoch(run.run_epoch())
 
 
 def evaluate(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import gc
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +23,7 @@ from s4core.train.errors import CheckpointError
 from s4core.train.metrics import reported
 from s4core.train.patience import Mode
 from s4core.train.report import EpochReport
-from s4core.train.training import Training
+from s4core.train.training import Training, rank_and_world
 
 logger = logging.getLogger(__name__)
 
@@ -58,17 +61,53 @@ class Run:
         }
         self.folder, self.guard = folder, guard
         folder.mkdir(parents=True, exist_ok=True)
-        self.training = Training(block, shape, train, data, seed=seed, device=device)
         self.curve = Curve(train, metric, mode)
         self.replayed: list[EpochReport] = []
-        if self.training.rank == 0:
+        if rank_and_world()[0] == 0:
             if guard is not None:
                 guard()
             checkpoint.remove_torn(folder)
+        self._make: Callable[[TrainConfig], Training] = functools.partial(
+            _make_training, block, shape, data=data, seed=seed, device=device
+        )
         state = checkpoint.read_last(folder)
+        if state is not None and train.halve_batch:
+            train = _with_batch(train, state["batch_size"])
+        self.training = self._make(train)
         if state is not None:
             _take_over(self.training, state, self.made_by, folder)
             self.replayed = self.curve.replay(state["reports"])
+
+    def run_epoch(self) -> dict[str, float]:
+        """Train the next epoch, with half the batch size and again where memory runs out."""
+        while True:
+            try:
+                metrics = self.training.run_epoch(
+                    self.curve.epoch + 1, plateau=self.curve.plateau.factor
+                )
+            except torch.OutOfMemoryError:
+                train = self.training.train
+                if not train.halve_batch or train.batch_size == 1 or self.training.world > 1:
+                    raise
+            else:
+                if self.training.train.halve_batch:
+                    metrics["batch_size"] = float(self.training.train.batch_size)
+                return metrics
+            # Outside of the handler: the error holds on to every tensor of the failed step.
+            self._start_smaller(_with_batch(train, train.batch_size // 2))
+
+    def _start_smaller(self, train: TrainConfig) -> None:
+        logger.warning(
+            "%s: out of memory; going on with batch_size %d.", self.folder, train.batch_size
+        )
+        del self.training
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.training = self._make(train)
+        state = checkpoint.read_last(self.folder)
+        if state is not None:
+            _take_over(self.training, state, self.made_by, self.folder)
 
     def finish_epoch(self, metrics: dict[str, float]) -> EpochReport:
         """Add the epoch that `training` has just done, put it on disk, and report it."""
@@ -86,8 +125,31 @@ class Run:
             weights = self.training.evaluated.state_dict()
             best = {**made, "metrics": dict(report.metrics), "model": weights}
             checkpoint.write(self.folder / checkpoint.BEST, best, guard=self.guard)
-        last = {**made, "reports": self.curve.metrics, **self.training.state()}
+        size = self.training.train.batch_size
+        last = {**made, "reports": self.curve.metrics, "batch_size": size, **self.training.state()}
         checkpoint.write(self.folder / checkpoint.LAST, last, guard=self.guard)
+
+
+def _make_training(
+    block: Mapping[str, Any],
+    shape: TaskShape,
+    train: TrainConfig,
+    *,
+    data: TrainData,
+    seed: int,
+    device: torch.device,
+) -> Training:
+    return Training(block, shape, train, data, seed=seed, device=device)
+
+
+def _with_batch(train: TrainConfig, size: int) -> TrainConfig:
+    """The settings with a batch size of at most `size`, in validation too."""
+    other = train.eval_batch_size
+    return dataclasses.replace(
+        train,
+        batch_size=min(size, train.batch_size),
+        eval_batch_size=None if other is None else min(size, other),
+    )
 
 
 def _check_objective(metric: str, shape: TaskShape, train: TrainConfig) -> None:

@@ -280,3 +280,20 @@ def test_a_compiled_model_trains_the_same(tmp_path):
         report = next(fit(model, SHAPE, train, Waves(), tmp_path / str(compiled)))
         losses.append([report.metrics["train/loss"], report.metrics["val/loss"]])
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_where_memory_runs_out_half_the_batch_is_taken_if_asked_for(tmp_path, caplog):
+    model = {"name": "tests.s4core.train.greedy", "room": 5}
+    size = {"epochs": 3, "batch_size": 16, "lr": 0.02}
+    with pytest.raises(torch.OutOfMemoryError, match="16 sequences"):
+        next(fit(model, SHAPE, TrainConfig(**size), Waves(), tmp_path / "fails"))
+    train = TrainConfig(**size, halve_batch=True)
+    next(fit(model, SHAPE, train, Waves(), tmp_path / "one"))
+    assert "out of memory; going on with batch_size 8." in caplog.text
+    assert "out of memory; going on with batch_size 4." in caplog.text
+    caplog.clear()
+    resumed = told(fit(model, SHAPE, train, Waves(), tmp_path / "one"))
+    assert not caplog.text, "a restart remembers the size that fits"
+    assert [r["metrics"].pop("batch_size") for r in resumed] == [4.0, 4.0, 4.0]
+    small = TrainConfig(**{**size, "batch_size": 4})
+    assert resumed == told(fit(model, SHAPE, small, Waves(), tmp_path / "small"))

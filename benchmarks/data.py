@@ -143,7 +143,7 @@ def gathering(dataset: Dataset) -> None:
 def loaders(dataset: Dataset) -> dict[str, Callable[[], Iterator[int]]]:
     """A torch DataLoader with and without workers, and the package `datasets`."""
     import torch
-    from torch.utils.data import DataLoader, TensorDataset  # noqa: F401 (both are torch's way)
+    from torch.utils.data import DataLoader
 
     rows = dataset.size("train")
 
@@ -211,8 +211,10 @@ def memory(dataset: Dataset, home: Path) -> None:
     for count in (1, 4, 8):
         total = _pss([_reader(home, rows, "import torch") for _ in range(count)])
         one = total if count == 1 else one
-        each = "" if count == 1 else f", each further one {(total - one) / (count - 1) - base:+.0f}"
-        print(f"  {count} processes: sum of PSS {total:6.0f} MB{each} MB beyond torch itself")
+        print(f"  {count} processes: sum of PSS {total:6.0f} MB")
+        if count > 1:
+            further = (total - one) / (count - 1) - base
+            print(f"    each further one costs {further:.0f} MB beyond torch itself")
 
 
 def _reader(home: Path, rows: int, first: str) -> subprocess.Popen[str]:

@@ -84,6 +84,10 @@ class Roster:
         """Whether nothing runs any more after `drain`."""
         return self._draining and not any(r.started for r in self._running.values())
 
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: Tune pickles its searcher for a restore that we never ask of it."""
+        return {}
+
     def next_job(self, tune_id: str) -> Job | Waiting | Finished:
         """What to start now, if anything."""
         self._check_lock()

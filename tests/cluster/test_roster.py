@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from engine_contract import Watcher, tiny
 from cluster.roster import Limits, Roster
 from cluster.worker import Failure, Job
 from s4core.train.report import EpochReport
-from sweeps import Finished, Study, SweepLocked, Waiting
+from sweeps import Finished, Study, SweepLock, SweepLocked, Waiting
 from sweeps.types import TrialState
 
 
@@ -131,3 +132,11 @@ def test_a_failure_is_named_by_kind_and_place() -> None:
     one, two = fail("step 1\nis bad"), fail("step 2 is bad")
     assert one.error.startswith("ValueError: step 1 is bad (test_roster.py:")
     assert one.signature == two.signature
+
+
+def test_tune_may_pickle_a_roster_whose_lock_is_held(study: Study) -> None:
+    """Tune writes its searcher down when it starts, for a restore that nobody asks for."""
+    with SweepLock(study.folder) as lock:
+        some = roster(study, Watcher(), is_ours=lock.is_held)
+        assert vars(pickle.loads(pickle.dumps(some))) == {}
+        assert issue(some, "a") == 0

@@ -160,7 +160,9 @@ def through_outages(
             return
         except OSError as error:
             if not patience.wait(error):
-                raise
+                if error.filename is not None:
+                    raise
+                raise OSError(error.errno, error.strerror, job.folder) from error
 
 
 class TooMuchMemory(MemoryError):

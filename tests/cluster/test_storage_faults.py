@@ -1,0 +1,115 @@
+"""A trial on a storage that fills up or turns read-only waits for it, and then goes on.
+
+A real small file system (tmpfs), which only root may mount.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from engine_contract import tiny
+
+from cluster.worker import Job, through_outages
+from sweeps import Study
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
+
+
+def mount(*words: str) -> None:
+    subprocess.run(["mount", *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place))
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no mount here: {error.stderr!r}")
+    yield place
+    mount("-o", "remount,rw", str(place))
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def job(tmp_path: Path, disk: Path) -> Job:
+    """A trial of four epochs whose folder lies on the disk; its data lie elsewhere."""
+    study = Study.create(tiny(tmp_path, train={"epochs": 4}), tmp_path)
+    spec = study.ask()
+    return Job(spec=spec, folder=str(disk / "0000"), home=str(tmp_path), patience_s=60.0)
+
+
+def check_waited_for(
+    job: Job, break_it: Callable[[], None], mend_it: Callable[[], None], words: str
+) -> None:
+    """Break the storage after epoch 2, mend it in the second wait: no epoch is lost or repeated."""
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            mend_it()
+
+    epochs = []
+    for report in through_outages(job, sleep=sleep):
+        epochs.append(report.epoch)
+        if report.epoch == 2:
+            break_it()
+    assert waits == [1.0, 2.0], words
+    assert epochs == [1, 2, 3, 4]
+    lines = (Path(job.folder) / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == epochs
+
+
+def test_a_full_disk_is_waited_for(job: Job, disk: Path) -> None:
+    ballast = disk / "ballast"
+
+    def fill() -> None:
+        with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"0" * 4096)
+
+    check_waited_for(job, fill, ballast.unlink, "full")
+
+
+def test_a_read_only_storage_is_waited_for(job: Job, disk: Path) -> None:
+    check_waited_for(
+        job,
+        lambda: mount("-o", "remount,ro", str(disk)),
+        lambda: mount("-o", "remount,rw", str(disk)),
+        "read-only",
+    )
+
+
+def test_a_disk_that_stays_full_fails_the_trial_with_its_path(job: Job, disk: Path) -> None:
+    with (
+        pytest.raises(OSError, match="No space left on device.*0000"),
+        (disk / "ballast").open("wb", buffering=0) as file,
+    ):
+        for report in through_outages(job, sleep=lambda s: None):
+            while report.epoch == 1:
+                try:
+                    file.write(b"0" * 4096)
+                except OSError:
+                    break
+    kept = (Path(job.folder) / "metrics.jsonl").read_text().splitlines()
+    assert len(kept) == 1, "what was published before is whole"
+
+
+def test_a_truncated_checkpoint_costs_one_epoch_and_not_the_trial(job: Job) -> None:
+    """The one before it is taken; the epoch is trained again and logged once."""
+    reports = through_outages(job)
+    assert [next(reports).epoch, next(reports).epoch] == [1, 2]
+    reports.close()
+    last = Path(job.folder) / "last.pt"
+    last.write_bytes(last.read_bytes()[:-100])
+    assert [report.epoch for report in through_outages(job)] == [1, 2, 3, 4]
+    lines = (Path(job.folder) / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]

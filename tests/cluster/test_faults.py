@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driver_process import Driver, epochs_on_disk, mid_sweep, resume, start
+from driver_process import Driver, epochs_on_disk, mid_sweep, resume, start, training_pids
 from engine_contract import check_record, tiny
 
 from cluster import nodes
@@ -52,14 +52,13 @@ def sweep(home: Path, trials: int) -> None:
     tiny(home, model=model, train={"epochs": 8}, search=search, resources={"concurrent": 3})
 
 
-def busy_node(cluster: nodes.LocalCluster) -> nodes.Node:
-    """A node that trains a trial now."""
+def busy_node(cluster: nodes.LocalCluster, home: Path) -> nodes.Node:
+    """A node that trains a trial now: one with a process of a trial that has not ended."""
+    training = set(training_pids(home))
     for node in cluster.nodes:
-        for process in node.alive():
-            words = process.cmdline()
-            if words and words[0].startswith("ray::TrialActor"):
-                return node
-    raise LookupError("no node trains")
+        if training & {process.pid for process in node.alive()}:
+            return node
+    raise LookupError(f"no node trains: {training}")
 
 
 def all_train(events: list[dict[str, object]]) -> bool:
@@ -77,7 +76,7 @@ def test_a_node_dies_and_another_joins(cluster: nodes.LocalCluster, tmp_path: Pa
     sweep(tmp_path, trials=6)
     with start(tmp_path, "--address", cluster.address) as driver:
         driver.until(all_train)
-        busy_node(cluster).find("raylet").kill()
+        busy_node(cluster, tmp_path).find("raylet").kill()
         cluster.add_node("late", cpus=1)
         assert driver.wait() == 0
         assert lost(driver) == 1
@@ -90,7 +89,7 @@ def test_a_hung_node_comes_back_as_a_zombie_and_writes_nothing(
     sweep(tmp_path, trials=4)
     with start(tmp_path, "--address", cluster.address) as driver:
         driver.until(all_train)
-        frozen = list(busy_node(cluster).alive())
+        frozen = list(busy_node(cluster, tmp_path).alive())
         for process in frozen:
             process.send_signal(signal.SIGSTOP)
         driver.until(lambda events: lost(driver) == 1)

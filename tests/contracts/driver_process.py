@@ -89,3 +89,13 @@ def mid_sweep(events: list[dict[str, Any]]) -> bool:
     """A trial has ended, and another one has an epoch."""
     ended = {e["number"] for e in events if e["event"] == "ended"}
     return bool(ended) and any(e["event"] == "epoch" and e["number"] not in ended for e in events)
+
+
+def training_pids(home: Path) -> list[int]:
+    """The processes that train the trials that have not ended, by their last attempt."""
+    found = []
+    for folder in sorted((home / "sweeps/tiny/trials").glob("*")):
+        attempts = folder / "attempts.jsonl"
+        if attempts.exists() and not (folder / "result.json").exists():
+            found.append(int(json.loads(attempts.read_text().splitlines()[-1])["pid"]))
+    return found

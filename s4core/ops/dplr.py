@@ -17,9 +17,10 @@ import torch
 from ..shapes import Complex, Float, Tensor
 from .chunk import ChunkTables
 from .discretize import per_mode
-from .krylov import Powers, krylov, krylov_tables
+from .krylov import Powers, krylov_tables
 from .operator import opaque
 from .precision import full_precision
+from .squaring import krylov
 
 # A_bar^(2^3) is the first power that is squared as a dense matrix: its rank is 8 R, of N.
 DENSE_LEVEL = 3
@@ -52,7 +53,7 @@ def krylov_kernel(
     dt: Float[Tensor, " ..."],
     length: int,
 ) -> Float[Tensor, "C H L"]:
-    """The kernel of the system whose C~ = C (I - A_bar^length) is given, by a solve for C."""
+    """The kernel of the system whose C~ = C (I - A_bar^length) is given, by a solve."""
     return _dplr_kernel(A, P, B, C_tilde, dt, length, True)
 
 
@@ -61,11 +62,13 @@ def _kernel(
 ) -> Tensor:
     first, B_bar = dplr_discretize(A, P, B, dt)
     dtype, small = C.real.dtype, _small_powers(first)
-    powers = Powers([power.dense for power in small], dtype, exact=0)
-    C = C.to(torch.complex128)
-    if truncated:
-        C = _untruncate(C, powers, length)
-    return krylov(powers, real_column(B_bar).to(dtype), _first_rows(C, small).to(dtype), length)
+    E = small[-1].dense().to(dtype)
+    rows = _first_rows(C.to(torch.complex128), small).to(dtype)
+    rest = length % (1 << DENSE_LEVEL)
+    low = E.new_zeros(0)
+    if truncated and rest:
+        low = Powers([power.dense for power in small], E.dtype, exact=0).product(rest)
+    return krylov(E, rows, real_column(B_bar).to(dtype), length, low, truncated=truncated)
 
 
 @full_precision
@@ -108,7 +111,9 @@ def untruncate(
 
     Source: S4, arXiv:2111.00396, appendix C.3.
     """
-    return _untruncate(C_tilde.to(torch.complex128), Powers([first.dense], torch.float64), length)
+    power = Powers([first.dense], torch.float64).product(length)
+    right = -real_row(C_tilde.to(torch.complex128)).permute(1, 2, 0)
+    return complex_row(torch.linalg.solve(power.transpose(1, 2), right).permute(2, 0, 1))
 
 
 def truncate(C: Complex[Tensor, "C H n"], first: LowRank, length: int) -> Complex[Tensor, "C H n"]:
@@ -116,12 +121,6 @@ def truncate(C: Complex[Tensor, "C H n"], first: LowRank, length: int) -> Comple
     power = Powers([first.dense], torch.float64).product(length)
     row = real_row(C.to(torch.complex128)).transpose(0, 1)
     return complex_row(-torch.bmm(row, power).transpose(0, 1))
-
-
-def _untruncate(C_tilde: Tensor, powers: Powers, length: int) -> Tensor:
-    right = -real_row(C_tilde).permute(1, 2, 0)
-    solved = torch.linalg.solve(powers.product(length).double().transpose(1, 2), right)
-    return complex_row(solved.permute(2, 0, 1))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .chunk import ChunkTables
 from .discretize import per_mode
 from .operator import opaque
 from .precision import full_precision
-from .vandermonde import split_length
+from .squaring import krylov
 
 # Squarings of a dense matrix in float64, which costs four times float32: the error falls by 2^4.
 EXACT_SQUARINGS = 4
@@ -43,8 +43,9 @@ def dense_kernel(
 
 def _kernel(A: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> Tensor:
     E, B_bar = dense_discretize(A, B, dt)
-    powers = Powers([lambda: E], C.dtype)
-    return krylov(powers, B_bar.to(C.dtype), C.transpose(0, 1).unsqueeze(2), length)
+    powers, count = Powers([lambda: E], E.dtype), 1 << EXACT_SQUARINGS
+    rows = rows_of(powers, C.to(E.dtype).transpose(0, 1).unsqueeze(2), count)
+    return krylov(powers.get(count).to(C.dtype), rows.to(C.dtype), B_bar.to(C.dtype), length)
 
 
 @full_precision
@@ -137,21 +138,6 @@ class Powers:
                 result = E if result is None else torch.baddbmm(result + E, result, E)
         assert result is not None, "need exponent >= 1"
         return result
-
-
-def krylov(
-    powers: Powers, B: Float[Tensor, "H N"], rows: Float[Tensor, "H C J N"], length: int
-) -> Float[Tensor, "C H L"]:
-    """K[l] = C A^l B for l < length, from powers of A and the rows C A^j for j < J (some 2^m).
-
-    Raises ValueError if length < 1.
-    """
-    if length < 1:
-        raise ValueError(f"need a kernel of at least one step, got {length=}.")
-    b = max(split_length(length)[0], rows.shape[2])
-    columns = columns_of(powers, B, -(-length // b), stride=b)
-    K = torch.matmul(columns, rows_of(powers, rows, b).permute(1, 0, 3, 2))
-    return K.flatten(2)[..., :length]
 
 
 def krylov_tables(

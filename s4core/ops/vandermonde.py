@@ -158,7 +158,8 @@ def _doubled(squares: Tensor, count: int) -> Tensor:
 
 def _weighted(sums: Tensor, x: Tensor) -> Tensor:
     """sum_i sums[s, i] x[..., i, n] for complex x, as a real product."""
-    return torch.view_as_complex(torch.matmul(sums, _real(x)).unflatten(-1, (-1, 2)))
+    product = torch.matmul(sums, _real(x))
+    return torch.view_as_complex(product.view(*product.shape[:-1], -1, 2))
 
 
 def _complex(re: Tensor, im: Tensor, dtype: torch.dtype) -> Tensor:

@@ -122,7 +122,9 @@ def _block(block: str, defs: Schema, named: dict[str, Schema]) -> Schema:
     searched_name = _closed(
         {"name": _ANY_RANGE, **{k: {} for k in sorted(common)}}, required=["name"]
     )
-    defs[block] = {"anyOf": [*references, outside, choice, searched_name]}
+    # Without a name, on top of a preset's or an included file's block.
+    laid_on = _closed({k: {} for k in sorted(common)})
+    defs[block] = {"anyOf": [*references, outside, choice, searched_name, laid_on]}
     return {"$ref": f"#/$defs/{block}"}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dashboards import runs
 from dashboards.record import SweepRecord, TrialRecord
 from dashboards.ship_state import Shipped, TrialShipped
-from dashboards.store import is_gone, is_refusal, public
+from dashboards.store import is_refusal, public
 from sweeps.types import Objective
 
 if TYPE_CHECKING:
@@ -65,19 +65,16 @@ class Sender:
             metrics, items, labels = metrics[POINTS:], items[PARAMS:], labels[PARAMS:]
 
     def trial(self, trial: TrialRecord, *, over: bool) -> None:
-        """Bring a trial's run up to date; a refusal of the store is noted and goes no further.
+        """Bring a trial's run up to date; what the store refuses is noted and goes no further.
 
         over: nobody drives the sweep, so a trial that has not ended is interrupted, not running.
         """
         try:
             self._trial(trial, over)
         except Exception as error:
-            if is_gone(error) and trial.number in self.shipped.trials:
-                # Its run was removed for good behind our back; the next pass makes a new one.
-                del self.shipped.trials[trial.number]
-            if not is_refusal(error):
+            # What is refused or damaged once will be so again, and must not hold up other trials.
+            if not is_refusal(error) and not isinstance(error, ValueError | KeyError | TypeError):
                 raise
-            # Sending it again would be refused again, and must not hold up the other trials.
             self.refuse(f"trial {trial.number}: {error}")
 
     def refuse(self, what: str) -> None:

@@ -24,7 +24,7 @@ from dashboards.errors import ShipperBusy, StoreAway
 from dashboards.record import SweepRecord
 from dashboards.sender import Sender
 from dashboards.ship_state import Lag, Shipped, lag
-from dashboards.store import default_uri, is_outage, open_client, public
+from dashboards.store import default_uri, is_gone, is_outage, open_client, public
 
 __all__ = ["Lag", "Shipper", "ShipperBusy", "lag", "start_shipper", "sync"]
 
@@ -57,8 +57,10 @@ class Shipper:
                 sender.trial(trial, over=over)
                 self._save(sender.shipped, every_s=SAVE_S)
             summary.send(sender, over=over)
-        except Exception:
+        except Exception as error:
             self._sender = None  # the next pass looks anew at what is there
+            if is_gone(error):  # somebody removed a run for good: find out which are left
+                sender.shipped = Shipped(ship_id=sender.shipped.ship_id)
             raise
         finally:
             self._save(sender.shipped)
@@ -137,7 +139,12 @@ def sync(home: Path, name: str, uri: str | None = None) -> str:
     shipper = Shipper(home, name, uri)
     try:
         with shipper.lock.acquire(timeout=2.0):
-            return shipper.ship()
+            try:
+                return shipper.ship()
+            except Exception as error:
+                if not is_gone(error):
+                    raise
+            return shipper.ship()  # which makes anew what is gone
     except Timeout as error:
         raise ShipperBusy(f"a shipper is at work on sweep {name!r}; it needs no help.") from error
     except Exception as error:

@@ -34,7 +34,8 @@ def send(sender: Sender, goal: Objective) -> None:
     sender.shipped.server_version = version
     if not version.startswith(KNOWN):
         return
-    specs = [spec for spec in (t.spec() for t in sender.record.trials()) if spec is not None]
+    shipped = [t for t in sender.record.trials() if t.number in sender.shipped.trials]
+    specs = [spec for spec in (t.spec() for t in shipped) if spec is not None]
     tag = encode(state(specs, goal))
     if tag != sender.shipped.view and len(tag) <= TAG_CHARS:
         sender.client.set_experiment_tag(sender.experiment_id, TAG, tag)

@@ -126,6 +126,28 @@ def test_an_experiment_that_was_deleted_in_mlflow_comes_back(home: Path) -> None
     assert open_client(home).get_experiment(experiment).lifecycle_stage == "active"
 
 
+@pytest.mark.parametrize("name", ["0001", "00-summary"])
+def test_a_run_that_was_removed_for_good_is_made_anew(home: Path, name: str) -> None:
+    folder = sweep_folders.make_sweep(home)
+    before = runs(home, sync(home, "demo"))
+    open_client(home)._tracking_client.store._hard_delete_run(before[name].info.run_id)
+    sweep_folders.add_epoch(folder, 1, 5)
+    sweep_folders.start_trial(folder, 3)
+    sweep_folders.end_trial(folder, 3)
+    after = runs(home, sync(home, "demo"))
+    assert set(after) == {*before, "0003"}
+    assert len(history(home, after["0001"], "val/accuracy")) == 5
+    assert after["0000"].info.run_id == before["0000"].info.run_id
+
+
+def test_a_damaged_file_costs_its_trial_only(home: Path) -> None:
+    folder = sweep_folders.make_sweep(home)
+    (folder / "trials" / "0001" / "spec.json").write_text("{")
+    found = runs(home, sync(home, "demo"))
+    assert set(found) == {"00-summary", "0000", "0002"}
+    assert "trial 1" in (folder / "ship.json").read_text()
+
+
 def test_states_are_followed_as_they_change(home: Path) -> None:
     folder = sweep_folders.make_sweep(home, trials=0)
     sweep_folders.drive(folder)

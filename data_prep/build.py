@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from data_prep.arrow import Column, Packed, Part, Spool, pack
 from data_prep.bring import bring, is_present
@@ -55,7 +56,10 @@ def make_shard(shard: Shard) -> dict[str, Packed]:
 
 @dataclasses.dataclass(frozen=True)
 class Build:
-    """Writes the files of an entry into a folder and returns its manifest."""
+    """Writes the files of an entry into a folder and returns its manifest.
+
+    checksum, place: what the raw files are (None if generated), and where they lie.
+    """
 
     module: ModuleType
     name: str
@@ -65,6 +69,7 @@ class Build:
     map: Map
     progress: Progress | None = None
     checksum: str | None = None
+    place: str = ""
 
     @property
     def sizes(self) -> Mapping[str, int] | None:
@@ -103,6 +108,8 @@ class Build:
             "request": self.request.key,
             "options": dict(self.request.options),
             "source": self.checksum,
+            "raw": self.place,
+            "made_with": {"numpy": np.__version__, "pyarrow": pa.__version__},
             "facts": {k: v for k, v in raw.facts.items() if not k.startswith("_")},
             "splits": splits,
         }

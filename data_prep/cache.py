@@ -101,13 +101,24 @@ class Entry:
                 )
 
 
-def find(folder: Path, request: Request, fingerprint: str | None) -> Entry | None:
-    """Return the entry, by its fingerprint or (None) the newest one that answers the request."""
+def find(
+    folder: Path, request: Request, fingerprint: str | None, *, raw: str | None = None
+) -> Entry | None:
+    """Return the entry, by its fingerprint or (None) the newest one that answers the request.
+
+    raw: as in the manifest, where its raw files lay; None takes an entry from anywhere.
+    """
     names = [fingerprint] if fingerprint else _published(folder)
     found = [e for e in (read_entry(folder / n) for n in names) if e is not None]
     if fingerprint is None:
-        found = [e for e in found if e.manifest["request"] == request.key]
+        found = [e for e in found if answers(e.manifest, request, raw)]
     return max(found, key=lambda e: e.manifest["created"], default=None)
+
+
+def answers(manifest: Mapping[str, Any], request: Request, raw: str | None) -> bool:
+    """Whether an entry is what is asked for, made from the raw files meant."""
+    same_raw = raw is None or manifest.get("raw") == raw
+    return bool(manifest["request"] == request.key and same_raw)
 
 
 def read_entry(folder: Path) -> Entry | None:

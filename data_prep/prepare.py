@@ -61,11 +61,12 @@ def prepare(
     places = Places.of(home, name)
     source = Raw(folder=raw or raw_folder(name, home, options), options=made)
     build = Build(module, name, dict(options or {}), request, source, map, progress)
+    build = dataclasses.replace(build, place=_place(source.folder, home))
     if build.is_generated:
         return places.publish(request.fingerprint(None), build)
     if not is_present(sources_of(module, source)):
         # Somebody prepared it already: what was published is all that is needed here.
-        fingerprint = places.find(request)
+        fingerprint = places.find(request, build.place)
         if fingerprint is not None:
             return places.publish(fingerprint, build)
         bring(module, source, network=network, progress=progress)
@@ -73,3 +74,10 @@ def prepare(
     checksum = identify(files, root=source.folder, ledger=places.home / "sources.json")
     build = dataclasses.replace(build, checksum=checksum)
     return places.publish(request.fingerprint(checksum), build)
+
+
+def _place(folder: Path, home: Path) -> str:
+    """Name a raw folder so that a home may be moved, or mounted elsewhere on another node."""
+    whole = folder.absolute()
+    inside = whole.is_relative_to(home.absolute())
+    return str(whole.relative_to(home.absolute()) if inside else whole)

@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow.fs
 
-from data_prep.cache import Entry, Request, find, publish_once
+from data_prep.cache import Entry, Request, answers, find, publish_once
 from data_prep.errors import Damaged, DataError
 from data_prep.sources import sha256_of
 
@@ -59,15 +59,13 @@ class Store:
             raise DataError(f"cannot read the data store {self.root}: {error}") from error
         return manifest
 
-    def find(self, request: Request) -> str | None:
-        """Return the newest entry that answers a request."""
+    def find(self, request: Request, raw: str) -> str | None:
+        """Return the newest entry that answers a request, made from these raw files."""
         selector = pyarrow.fs.FileSelector(self.root, allow_not_found=True)
         folders = [i for i in self.files.get_file_info(selector) if not i.is_file]
         names = [i.base_name for i in folders if "." not in i.base_name]
         manifests = {name: self.manifest(name) for name in names}
-        found = [
-            (m["created"], n) for n, m in manifests.items() if m and m["request"] == request.key
-        ]
+        found = [(m["created"], n) for n, m in manifests.items() if m and answers(m, request, raw)]
         return max(found)[1] if found else None
 
     def download(self, fingerprint: str, folder: Path) -> Mapping[str, Any]:
@@ -121,13 +119,13 @@ class Places:
             store=Store.of(url, name) if url else None,
         )
 
-    def find(self, request: Request) -> str | None:
-        """Return the newest entry that answers a request, wherever it is."""
+    def find(self, request: Request, raw: str) -> str | None:
+        """Return the newest entry that answers a request, made from these raw files, anywhere."""
         for folder in dict.fromkeys((self.local, self.home)):
-            entry = find(folder, request, None)
+            entry = find(folder, request, None, raw=raw)
             if entry is not None:
                 return entry.fingerprint
-        return self.store.find(request) if self.store else None
+        return self.store.find(request, raw) if self.store else None
 
     def publish(self, fingerprint: str, build: Build) -> Entry:
         """Return the entry on this node, from wherever it is soonest had; built if nowhere.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -145,4 +146,19 @@ def test_folders_of_parts_decide_and_a_speaker_stays_in_one_part(tmp_path):
 def test_a_mistake_about_sounds_is_one_line(tmp_path, options, message):
     write_sounds(tmp_path / "raw" / "folder_audio", ["only/1.wav"])
     with pytest.raises(DataError, match=message):
+        open_dataset("folder_audio", options, home=tmp_path)
+
+
+def test_other_raw_files_are_never_taken_for_those_that_are_missing(tmp_path):
+    """Prepared raw files may go; a folder that never was is no reason to use another one's."""
+    known = tmp_path / "known"
+    write_sounds(known, [f"{c}/{i}.wav" for c in "ab" for i in range(12)])
+    options = {"sample_rate": 8000, "length": 500, "raw": str(known)}
+    first = open_dataset("folder_audio", options, home=tmp_path)
+    shutil.rmtree(known)
+    assert open_dataset("folder_audio", options, home=tmp_path).fingerprint == first.fingerprint
+    with pytest.raises(DataError, match="no raw files in .*/unknown"):
+        open_dataset("folder_audio", {**options, "raw": str(tmp_path / "unknown")}, home=tmp_path)
+    del options["raw"]
+    with pytest.raises(DataError, match="no raw files in .*/raw/folder_audio"):
         open_dataset("folder_audio", options, home=tmp_path)

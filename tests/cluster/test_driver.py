@@ -56,6 +56,7 @@ def test_a_killed_driver_is_resumed_where_it_was(sweep: Path) -> None:
         assert len(times) == 6
 
 
+@pytest.mark.slow
 def test_one_interrupt_ends_the_epochs_in_hand_and_resume_goes_on(sweep: Path) -> None:
     with start(sweep) as driver:
         driver.until(mid_sweep)
@@ -73,6 +74,7 @@ def test_one_interrupt_ends_the_epochs_in_hand_and_resume_goes_on(sweep: Path) -
     check_record(sweep, "tiny", trials=5)
 
 
+@pytest.mark.slow
 def test_stop_now_from_elsewhere_ends_the_driver_at_once(sweep: Path) -> None:
     with start(sweep) as driver:
         driver.until(mid_sweep)

@@ -8,7 +8,7 @@ HELP = """show the log of a sweep
 
   s4sweep logs NAME -f                           every report as it comes, from this home
   s4sweep logs NAME --trial 7                    one trial, and its error if it failed
-  s4sweep logs NAME -f --address http://head:8265    the driver's own log on a cluster"""
+  s4sweep logs NAME -f --address https://head:8265    the driver's own log on a cluster"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

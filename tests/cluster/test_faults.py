@@ -5,12 +5,14 @@ A real Ray cluster of several raylets on this machine: a head without CPUs and t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from driver_process import Driver, epochs_on_disk, mid_sweep, resume, start, training_pids
 from engine_contract import check_record, tiny
@@ -61,6 +63,15 @@ def busy_node(cluster: nodes.LocalCluster, home: Path) -> nodes.Node:
     raise LookupError(f"no node trains: {training}")
 
 
+def end(node: nodes.Node) -> None:
+    """SIGKILL everything that runs on a node, as when its power goes; returns when it is gone."""
+    while running := list(node.alive()):
+        for process in running:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(0.1)
+
+
 def all_train(events: list[dict[str, object]]) -> bool:
     """Three trials have an epoch each."""
     return len({e["number"] for e in events if e["event"] == "epoch"}) >= 3
@@ -76,7 +87,7 @@ def test_a_node_dies_and_another_joins(cluster: nodes.LocalCluster, tmp_path: Pa
     sweep(tmp_path, trials=6)
     with start(tmp_path, "--address", cluster.address) as driver:
         driver.until(all_train)
-        busy_node(cluster, tmp_path).find("raylet").kill()
+        end(busy_node(cluster, tmp_path))
         cluster.add_node("late", cpus=1)
         assert driver.wait() == 0
         assert lost(driver) == 1
@@ -106,7 +117,7 @@ def test_all_nodes_die_and_come_back(cluster: nodes.LocalCluster, tmp_path: Path
         driver.until(all_train)
         for node in cluster.nodes:
             if node.name != "head":
-                node.find("raylet").kill()
+                end(node)
         time.sleep(5.0)
         there = epochs_on_disk(tmp_path)
         cluster.add_node("again1", cpus=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -152,6 +153,9 @@ class SequenceModel(nn.Module):
         if not rate > 0.0:
             raise ValueError(f"need rate > 0, got {rate}.")
         longest, shortest = round(shape.length / rate), self.backbone.stride
+        if shape.axes:
+            # At half the rate an image has twice the pixels along each axis.
+            longest = max(longest, math.prod(round(extent / rate) for extent in shape.axes))
         if not shortest <= x.shape[1] <= longest:
             raise ValueError(
                 f"x has {x.shape[1]} steps, but this model was built for {shortest} to {longest} "

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from s4core import TaskShape, build
 from s4core.nn.s4nd import S4ND
 
 
@@ -67,3 +68,24 @@ def test_a_wrong_extent_is_refused():
         layer(torch.randn(1, 11, 2))
     with pytest.raises(ValueError, match="need a system of 4 kernels"):
         S4ND([Table(2, 3), Table(2, 4)], (3, 4), channels=2)
+
+
+def test_a_model_of_images_takes_twice_the_resolution_at_half_the_rate():
+    """A coarse and a fine sampling of one smooth image get nearly the same answer."""
+    torch.manual_seed(0)
+    block = {"name": "s4nd", "structure": "diagonal", "d_model": 4, "n_layers": 1, "d_state": 8}
+    shape = TaskShape(d_input=1, d_output=3, length=24 * 32, axes=(24, 32))
+    model = build({**block, "norm": "none", "dt_min": 0.01, "dt_max": 0.02}, shape).double()
+
+    def image(height, width):
+        rows = torch.linspace(0, 1, height + 1, dtype=torch.float64)[:-1]
+        columns = torch.linspace(0, 1, width + 1, dtype=torch.float64)[:-1]
+        wave = torch.sin(4 * rows)[:, None] * torch.cos(3 * columns)
+        return wave.reshape(1, -1, 1)
+
+    coarse = model(image(24, 32))
+    fine = model(image(48, 64), None, 0.5)
+    wrong = model(image(24, 32) * 0.0)
+    assert (fine - coarse).abs().max() < 0.2 * (coarse - wrong).abs().max()
+    with pytest.raises(ValueError, match="want 48 x 64 = 3072 steps at rate 0.5"):
+        model(image(48, 63), None, 0.5)

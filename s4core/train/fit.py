@@ -22,7 +22,7 @@ from s4core.train.data import TrainData
 from s4core.train.errors import CheckpointError
 from s4core.train.patience import Mode
 from s4core.train.report import EpochReport
-from s4core.train.run import Run
+from s4core.train.run import Request, Run
 from s4core.train.training import Training
 
 
@@ -52,18 +52,19 @@ def fit(
     Under torch.distributed every process calls this and gets the same reports; rank 0 writes.
     Raises ConfigError, ValueError (a metric that the task lacks), Diverged, CheckpointError.
     """
-    run = Run(
-        model,
-        shape,
-        train,
-        data,
-        folder,
+    request = Request(
+        model=model,
+        shape=shape,
+        train=train,
+        data=data,
+        folder=folder,
         metric=metric,
         mode=mode,
         seed=seed,
         device=choose_device(device),
         guard=guard,
     )
+    run = Run(request)
     yield from run.replayed
     while run.curve.stopped_by is None:
         yield run.finish_epoch(run.run_epoch())

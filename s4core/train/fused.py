@@ -28,7 +28,7 @@ from s4core.train.measure import peak_memory_mb, reset_peak_memory
 from s4core.train.metrics import Meter
 from s4core.train.patience import Mode
 from s4core.train.report import EpochReport
-from s4core.train.run import Run
+from s4core.train.run import Request, Run
 from s4core.train.training import seed_of
 
 
@@ -64,16 +64,7 @@ def fit_together(
     place = choose_device(device)
     runs = {
         index: Run(
-            member.model,
-            shape,
-            member.train,
-            data,
-            member.folder,
-            metric=metric,
-            mode=mode,
-            seed=member.seed,
-            device=place,
-            guard=member.guard,
+            Request(shape=shape, data=data, metric=metric, mode=mode, device=place, **vars(member))
         )
         for index, member in enumerate(members)
     }

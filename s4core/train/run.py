@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import gc
 import logging
 from collections.abc import Callable, Mapping
@@ -30,46 +29,57 @@ logger = logging.getLogger(__name__)
 _OTHERS = ("lr", "lr/ssm", "epoch_s", "samples_per_s", "peak_memory_mb")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `fit` was asked for; the fields are its arguments."""
+
+    model: Any
+    shape: TaskShape
+    train: TrainConfig
+    data: TrainData
+    folder: Path
+    metric: str
+    mode: Mode
+    seed: int
+    device: torch.device
+    guard: Callable[[], None] | None
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """What a checkpoint says of its origin, as plain data."""
+        config = model_config(self.model) if isinstance(self.model, Mapping) else self.model
+        return {
+            "model": model_mapping(config),
+            "shape": to_mapping(self.shape),
+            "train": to_mapping(self.train),
+            "objective": {"metric": self.metric, "mode": self.mode},
+            "seed": self.seed,
+        }
+
+    def training(self, train: TrainConfig) -> Training:
+        """Build the model and its optimiser, with `train` for the settings."""
+        block = self.made_by["model"]
+        return Training(block, self.shape, train, self.data, seed=self.seed, device=self.device)
+
+
 class Run:
-    """A model in training and the folder that keeps it; the arguments are those of `fit`.
+    """A model in training and the folder that keeps it.
 
     replayed: the reports of the epochs that were done before, to be told again.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        shape: TaskShape,
-        train: TrainConfig,
-        data: TrainData,
-        folder: Path,
-        *,
-        metric: str,
-        mode: Mode,
-        seed: int,
-        device: torch.device,
-        guard: Callable[[], None] | None,
-    ) -> None:
-        block = model_mapping(model_config(model) if isinstance(model, Mapping) else model)
-        _check_objective(metric, shape, train)
-        self.made_by: Mapping[str, Any] = {
-            "model": block,
-            "shape": to_mapping(shape),
-            "train": to_mapping(train),
-            "objective": {"metric": metric, "mode": mode},
-            "seed": seed,
-        }
-        self.folder, self.guard = folder, guard
+    def __init__(self, request: Request) -> None:
+        train, folder, guard = request.train, request.folder, request.guard
+        _check_objective(request.metric, request.shape, train)
+        self.made_by = request.made_by
+        self.folder, self.guard, self._make = folder, guard, request.training
         folder.mkdir(parents=True, exist_ok=True)
-        self.curve = Curve(train, metric, mode)
+        self.curve = Curve(train, request.metric, request.mode)
         self.replayed: list[EpochReport] = []
         if rank_and_world()[0] == 0:
             if guard is not None:
                 guard()
             checkpoint.remove_torn(folder)
-        self._make: Callable[[TrainConfig], Training] = functools.partial(
-            _make_training, block, shape, data=data, seed=seed, device=device
-        )
         state = checkpoint.read_last(folder)
         if state is not None and train.halve_batch:
             train = _with_batch(train, state["batch_size"])
@@ -128,18 +138,6 @@ class Run:
         size = self.training.train.batch_size
         last = {**made, "reports": self.curve.metrics, "batch_size": size, **self.training.state()}
         checkpoint.write(self.folder / checkpoint.LAST, last, guard=self.guard)
-
-
-def _make_training(
-    block: Mapping[str, Any],
-    shape: TaskShape,
-    train: TrainConfig,
-    *,
-    data: TrainData,
-    seed: int,
-    device: torch.device,
-) -> Training:
-    return Training(block, shape, train, data, seed=seed, device=device)
 
 
 def _with_batch(train: TrainConfig, size: int) -> TrainConfig:

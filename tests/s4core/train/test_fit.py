@@ -129,14 +129,15 @@ def test_a_run_killed_at_random_moments_tells_what_an_undisturbed_one_tells(tmp_
         child.start()
         while child.is_alive() and lines_of(heard) < max(1, seen):
             time.sleep(0.001)
-        time.sleep(random.uniform(0, 0.1))
+        # Longer and longer: on a loaded machine an epoch takes many times its 50 ms.
+        time.sleep(random.uniform(0, 0.1 + 0.05 * kills))
         child.kill()
         child.join()
         kills += 1
         stream = [json.loads(line) for line in heard.read_text().split("\n")[:-1]]
         assert stream == undisturbed[: len(stream)]
         seen = max(seen, len(stream))
-        assert kills < 40, "some start must get further than the one before"
+        assert kills < 100, "some start must get further than the one before"
     assert told(run(tmp_path / "two")) == undisturbed
     assert_same_weights(tmp_path / "one", tmp_path / "two")
 

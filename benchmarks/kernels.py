@@ -110,7 +110,7 @@ def main() -> None:
     for case in sys.argv[1:] or CASES:
         for index, shape in enumerate(SHAPES):
             made = {which: make(case, shape, which) for which in CASES[case][1]}
-            rounds = 5 if shape[-1] > 2000 else 9
+            rounds = 3 if shape[-1] > 2000 else 7
             times = interleaved({k: run for k, (run, _) in made.items()}, rounds=rounds)
             first = next(iter(times))
             for which, (_, share) in made.items():

@@ -1,17 +1,18 @@
 """Fair comparisons on a busy machine: variants take turns, one thread, medians of CPU time.
 
 Process CPU time leaves out what other processes take; taking turns leaves out what the clock and
-the caches do over minutes.  Peak memory is that of a fresh process, over what its inputs take.
+the caches do over minutes.  Peak memory is that of a fresh process, over what its inputs take (a
+child's ru_maxrss starts at its parent's, so the kernel's own high-water mark is read).
 """
 
 from __future__ import annotations
 
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 Run = Callable[[], object]
 
@@ -28,10 +29,18 @@ def interleaved(variants: Mapping[str, Run], *, rounds: int = 7) -> dict[str, fl
 
 
 def peak_mb(run: Run) -> float:
-    """Megabytes that `run` adds to the peak of this process; call it in a fresh one, once."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Megabytes that `run` adds to the memory of this process at its peak (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    before = _status("VmRSS")
     run()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(key: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return float(line.split()[1])
+    raise KeyError(key)
 
 
 def peak_in_child(script: str, *arguments: str) -> float:

@@ -1,0 +1,96 @@
+"""Times of whole layers, forward and backward: S5 against torch's own scan, convolution or blocks.
+
+OMP_NUM_THREADS=1 python benchmarks/layers.py [s5] [blocks]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from timing import Run, interleaved
+
+from s4core.nn.ssm_layer import SSMLayer
+from s4core.ops.chunk import chunk_scan
+from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
+from s4core.ssm.mimo import MimoOptions, MimoSSM
+
+# (batch, features, states before conj_sym, length)
+S5_SHAPES = [(16, 128, 64, 1024), (8, 256, 128, 4096), (4, 96, 128, 16384)]
+BLOCK_SHAPES = [(16, 64, 1024), (8, 64, 4096), (4, 64, 16000)]
+
+
+def with_gradient(function: Run, leaves: list[torch.Tensor]) -> Run:
+    def run() -> object:
+        y = function()
+        assert isinstance(y, torch.Tensor)
+        return torch.autograd.grad(y, leaves, torch.ones_like(y))
+
+    return run
+
+
+def associative(layer: MimoSSM, u: torch.Tensor) -> torch.Tensor:
+    """The layer by torch's associative_scan: complex products and a generic binary operator."""
+    from torch._higher_order_ops.associative_scan import associative_scan
+
+    A, steps = layer.A(), layer.steps()
+    A_bar = torch.exp(A * steps)
+    B_bar = ((A_bar - 1) / A)[:, None] * torch.view_as_complex(layer.B)
+    Bu = u.to(A.dtype) @ B_bar.T
+
+    def join(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return a[0] * b[0], b[0] * a[1] + b[1]
+
+    pair = (A_bar.expand_as(Bu).contiguous(), Bu)
+    _, x = associative_scan(join, pair, 1, combine_mode="generic")
+    return 2 * (x @ torch.view_as_complex(layer.C).T).real + layer.D * u
+
+
+def s5() -> None:
+    for B, H, N, L in S5_SHAPES:
+        layer = MimoSSM(H, MimoOptions(d_state=N, blocks=1))
+        u = torch.randn(B, L, H, requires_grad=True)
+        leaves = [u, *layer.parameters()]
+        variants = {
+            "ours": with_gradient(lambda u=u, layer=layer: layer(u), leaves),  # type: ignore[misc]
+            "associative_scan": with_gradient(
+                lambda u=u, layer=layer: associative(layer, u),  # type: ignore[misc]
+                leaves,
+            ),
+        }
+        show("s5", (B, H, N, L), interleaved(variants, rounds=3))
+
+
+def blocks() -> None:
+    for B, H, L in BLOCK_SHAPES:
+        for N in (4, 16, 64):
+            layer = SSMLayer(DiagonalSSM(H, DiagonalOptions(d_state=N, init="lin")))
+            u = torch.randn(H, B, L).transpose(0, 1).requires_grad_()
+            leaves = [u, *(p for name, p in layer.named_parameters() if name != "D")]
+
+            def conv(u: torch.Tensor = u, layer: SSMLayer = layer) -> torch.Tensor:
+                return layer.convolve(u)
+
+            def block(u: torch.Tensor = u, layer: SSMLayer = layer) -> torch.Tensor:
+                return chunk_scan(u, layer.ssm.tables(64))[0]
+
+            variants = {"fft": with_gradient(conv, leaves), "blocks": with_gradient(block, leaves)}
+            show("s4d", (B, H, N, L), interleaved(variants, rounds=3))
+
+
+def show(name: str, shape: tuple[int, ...], times: dict[str, float]) -> None:
+    first = next(iter(times.values()))
+    text = "  ".join(f"{k} {ms:8.1f} ms ({ms / first:.2f})" for k, ms in times.items())
+    print(f"{name:4} {str(shape):22} {text}", flush=True)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    chosen = sys.argv[1:] or ["s5", "blocks"]
+    for name in chosen:
+        {"s5": s5, "blocks": blocks}[name]()
+
+
+if __name__ == "__main__":
+    main()

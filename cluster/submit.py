@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 _START_S = 120.0
-_FIRST_WORDS_S = 20.0
-_LAST_WORDS_S = 3.0
+_FIRST_WORDS_S = 60.0
+_LAST_WORDS_S = 6.0
 
 
 def submit(
@@ -149,8 +149,8 @@ def relay_command(argv: Sequence[str], address: str, *, insecure: bool) -> int:
 def first_words(client: JobSubmissionClient, job: str) -> int | None:
     """Wait until a job is at work; returns its exit status if it has failed by then, else None.
 
-    Waits at most two minutes for it to start (nodes may have to be installed first), then twenty
-    seconds for its first line, and three more, since that line may be why it ends.
+    Waits at most two minutes for it to start (nodes may have to be installed first), then one for
+    its first line, and six seconds more, since that line may be why it ends.
     """
     deadline = time.monotonic() + _START_S
     has_begun = has_spoken = False

@@ -46,6 +46,10 @@ def test_the_readme_shows_every_top_level_entry() -> None:
     assert listed == entries
 
 
+def test_the_readme_shows_the_quickstart_as_it_is() -> None:
+    assert (ROOT / "examples/quickstart.yaml").read_text() in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
 def test_every_example_passes_the_check(path: Path) -> None:
     command = [sys.executable, "-m", "cluster.cli", "check", str(path)]

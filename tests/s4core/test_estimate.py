@@ -17,7 +17,7 @@ TOKENS = TaskShape(d_input=12, d_output=4, length=300, tokens=True, ragged=True)
 
 def block(name: str) -> dict[str, object]:
     known = {f.name for f in dataclasses.fields(s4core.model_config({"name": name}))}
-    small = {"d_model": 16, "n_layers": 2, "d_state": 8}
+    small = {"d_model": 16, "n_layers": 2, "d_state": 8, "blocks": 2}
     return {"name": name, **{k: v for k, v in small.items() if k in known}}
 
 

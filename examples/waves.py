@@ -9,7 +9,7 @@ import numpy as np
 
 
 def main() -> None:
-    """Write the file into the folder `waves` below the current one."""
+    """Write the file into the folder `waves` beside this script."""
     rng = np.random.default_rng(0)
     time = np.linspace(0.0, 1.0, 128)
     shapes = {
@@ -17,8 +17,9 @@ def main() -> None:
         "square": lambda phase: np.where(phase % 1.0 < 0.5, 1.0, -1.0),
         "saw": lambda phase: 2.0 * (phase % 1.0) - 1.0,
     }
-    Path("waves").mkdir(exist_ok=True)
-    with open("waves/waves.csv", "w", newline="") as file:
+    folder = Path(__file__).parent / "waves"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "waves.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["label", *(f"t{i}" for i in range(len(time)))])
         for row in range(600):

@@ -29,7 +29,7 @@ pytestmark = [
 SWEEP = """\
 name: story
 data: {name: listops, train: 48, val: 24, test: 24, min_length: 3, max_length: 16, l_max: 16}
-model: {name: lab.small, width: {choice: [4, 8]}}
+model: {name: story_lab.small, width: {choice: [4, 8]}}
 train: {epochs: 2, batch_size: 16, lr: {log_uniform: [0.001, 0.1]}}
 search: {sampler: random, trials: 2}
 """
@@ -52,9 +52,9 @@ def build(config, shape: TaskShape):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("submit")
-    (folder / "lab").mkdir()
-    (folder / "lab" / "__init__.py").touch()
-    (folder / "lab" / "small.py").write_text(LAB)
+    (folder / "story_lab").mkdir()
+    (folder / "story_lab" / "__init__.py").touch()
+    (folder / "story_lab" / "small.py").write_text(LAB)
     (folder / "story.yaml").write_text(SWEEP)
     return folder
 
@@ -90,7 +90,7 @@ def words(folder: Path) -> list[str]:
         str(folder / "story.yaml"),
         "--allow-imports",
         "--module",
-        str(folder / "lab"),
+        str(folder / "story_lab"),
     ]
 
 
@@ -135,7 +135,7 @@ def test_resume_is_the_next_attempt_of_the_same_sweep(folder: Path, address: str
         "story",
         ["--trials", "+1", "--no-tracking", "--no-test"],
         address=address,
-        parcel=Parcel(modules=(folder / "lab",)),
+        parcel=Parcel(modules=(folder / "story_lab",)),
     )
     assert job == "sweep-story-2"
     assert jobs.follow(client, job, io.StringIO()) == 0

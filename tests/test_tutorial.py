@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_tutorial_works_from_its_first_command_to_its_last(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     text = (ROOT / "docs/tutorial.md").read_text()

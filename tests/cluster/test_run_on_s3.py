@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,30 +23,8 @@ resources: {concurrent: 2}
 """
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
-            break
-        except OSError:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    yield url
-    process.terminate()
-    process.wait()
-
-
 def test_the_doctor_probes_the_store_not_the_mirror(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cluster import probe
     from data_prep.remote import _file_system
@@ -58,12 +32,12 @@ def test_the_doctor_probes_the_store_not_the_mirror(
     for name, value in {
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_ENDPOINT_URL": server,
+        "AWS_ENDPOINT_URL": s3_server,
         "S4SWEEP_HOME": "s3://lab/probed",
     }.items():
         monkeypatch.setenv(name, value)
     _file_system.cache_clear()
-    options = {"endpoint_override": server, "region": "us-east-1", "allow_bucket_creation": True}
+    options = {"endpoint_override": s3_server, "region": "us-east-1", "allow_bucket_creation": True}
     fs.S3FileSystem(**options).create_dir("lab")
     machines = [tmp_path / "a", tmp_path / "b"]
     monkeypatch.setenv("S4SWEEP_MIRROR", str(machines[0]))
@@ -81,14 +55,14 @@ def test_the_doctor_probes_the_store_not_the_mirror(
     _file_system.cache_clear()
 
 
-def test_a_sweep_on_s3_outlives_its_machine(server: str, tmp_path: Path) -> None:
+def test_a_sweep_on_s3_outlives_its_machine(s3_server: str, tmp_path: Path) -> None:
     path = tmp_path / "far.yaml"
     path.write_text(SWEEP)
     common = {
         **os.environ,
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_ENDPOINT_URL": server,
+        "AWS_ENDPOINT_URL": s3_server,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "S4SWEEP_HOME": "s3://lab/home",
@@ -97,7 +71,7 @@ def test_a_sweep_on_s3_outlives_its_machine(server: str, tmp_path: Path) -> None
     store = fs.S3FileSystem(
         access_key="key",
         secret_key="secret",
-        endpoint_override=server,
+        endpoint_override=s3_server,
         region="us-east-1",
         allow_bucket_creation=True,
     )

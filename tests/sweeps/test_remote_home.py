@@ -6,11 +6,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,45 +27,22 @@ search: {sampler: random, trials: 2}
 counter = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The URL of a real S3 server (moto's) on the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
-            break
-        except OSError:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    yield url
-    process.terminate()
-    process.wait()
-
-
 @pytest.fixture
 def machine(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], Mirror]]:
     """`machine("a")` makes this process a machine with a disk of its own and the same S3 home."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_ENDPOINT_URL": server,
+        "AWS_ENDPOINT_URL": s3_server,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "S4SWEEP_HOME": f"s3://lab/home-{next(counter)}",
     }.items():
         monkeypatch.setenv(name, value)
     _file_system.cache_clear()
-    options = {"endpoint_override": server, "region": "us-east-1"}
+    options = {"endpoint_override": s3_server, "region": "us-east-1"}
     fs.S3FileSystem(allow_bucket_creation=True, **options).create_dir("lab")
 
     def become(name: str) -> Mirror:

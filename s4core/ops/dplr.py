@@ -174,16 +174,17 @@ def dplr_discretize(
 ) -> tuple[LowRank, Complex[Tensor, "H n"]]:
     """(A_bar, B_bar) by the bilinear rule and Woodbury's formula, in complex128.
 
-    (I - W/2 + p p^*)^-1 = D - D p (I + p^* D p)^-1 p^* D, where D = (I - W/2)^-1, W = dt A and
-    p = P sqrt(dt/2).  Source: S4, arXiv:2111.00396, appendix C.2.
+    (I - W/2 + p P^*)^-1 = D - D p (I + P^* D p)^-1 P^* D, where D = (I - W/2)^-1, W = dt A and
+    p = dt P / 2: with a step for each mode, dt scales the rows of A.
+    Source: S4, arXiv:2111.00396, appendix C.2.
     """
     A, P, B = (t.to(torch.complex128) for t in (A, P, B))
     step = per_mode(dt).double()
     w = A * step
     D = 1 / (1 - w / 2)
-    p = (P * (step / 2).sqrt()).transpose(0, 1)
-    left, right = D.unsqueeze(1) * p, p.conj() * D.unsqueeze(1)
-    gram = _pairing(p, right).transpose(1, 2)
+    left = (P * step / 2 * D).transpose(0, 1)
+    right = (P.conj() * D).transpose(0, 1)
+    gram = _pairing(P.conj().transpose(0, 1), left)
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     right = torch.linalg.solve((eye + gram).to(right.dtype), right)
     first = LowRank(w * D, -2 * left, right)

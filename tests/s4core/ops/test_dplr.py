@@ -41,15 +41,28 @@ def by_definition(A, P, B, C, dt, length):
     both = [torch.cat([t, t.conj()], -1) for t in (A, B, C)]
     full_P = torch.cat([P, P.conj()], -1)
     M = torch.diag_embed(both[0]) - torch.einsum("rhm,rhn->hmn", full_P, full_P.conj())
-    M = M * dt.reshape(-1, 1, 1)
+    step = torch.cat([dt, dt], -1) if dt.ndim == 2 and dt.shape[1] > 1 else dt.reshape(-1, 1)
+    M = M * step.unsqueeze(-1)
     eye = torch.eye(M.shape[-1], dtype=M.dtype)
     A_bar = torch.linalg.solve(eye - M / 2, eye + M / 2)
-    x = torch.linalg.solve(eye - M / 2, (both[1] * dt.reshape(-1, 1)).unsqueeze(-1))
+    x = torch.linalg.solve(eye - M / 2, (both[1] * step).unsqueeze(-1))
     K = []
     for _ in range(length):
         K.append(torch.einsum("chn,hno->ch", both[2], x).real)
         x = A_bar @ x
     return torch.stack(K, -1)
+
+
+@pytest.mark.parametrize("R", [1, 2, 3])
+def test_a_step_for_each_mode_scales_its_row_of_the_system(R):
+    A, P, B, C, _ = system(R=R)
+    dt = 0.02 + 0.2 * torch.rand(A.shape, dtype=torch.float64)
+    expected = by_definition(A, P, B, C, dt, 17)
+    scale = expected.abs().max()
+    assert (dplr_kernel(A, P, B, C, dt, 17) - expected).abs().max() < 1e-12 * scale
+    C_tilde = truncate(C, dplr_discretize(A, P, B, dt)[0], 17)
+    for kernel in (cauchy_kernel, krylov_kernel):
+        assert (kernel(A, P, B, C_tilde, dt, 17) - expected).abs().max() < 1e-11 * scale
 
 
 @pytest.mark.parametrize("name", ["legs", "fout_rank2"])

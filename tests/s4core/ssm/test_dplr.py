@@ -23,6 +23,7 @@ VARIANTS = [
     {"init": "all"},
     {"init": "foud"},
     {"init": "diag-inv", "dt_tie": False},
+    {"init": "legt", "rank": 2, "dt_tie": False},
 ]
 
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from jaxtyping import Complex, Float, Int, Shaped
+    from jaxtyping import Complex, Float, Inexact, Int, Shaped
 else:
     try:
-        from jaxtyping import Complex, Float, Int, Shaped
+        from jaxtyping import Complex, Float, Inexact, Int, Shaped
     except ImportError:
 
         class _Unchecked:
             def __class_getitem__(cls, item: tuple[type, str]) -> type:
                 return item[0]
 
-        Complex = Float = Int = Shaped = _Unchecked
+        Complex = Float = Inexact = Int = Shaped = _Unchecked
 
-__all__ = ["Complex", "Float", "Int", "Shaped", "Tensor"]
+__all__ = ["Complex", "Float", "Inexact", "Int", "Shaped", "Tensor"]

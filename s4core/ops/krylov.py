@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ..shapes import Float, Tensor
+from ..shapes import Float, Inexact, Tensor
 from .chunk import ChunkTables
 from .discretize import per_mode
 from .operator import opaque
@@ -28,17 +28,26 @@ EXACT_SQUARINGS = 4
 
 @full_precision
 def dense_kernel(
-    A: Float[Tensor, "H N N"],
-    B: Float[Tensor, "H N"],
-    C: Float[Tensor, "C H N"],
+    A: Inexact[Tensor, "H N N"],
+    B: Inexact[Tensor, "H N"],
+    C: Inexact[Tensor, "C H N"],
     dt: Float[Tensor, " ..."],
     length: int,
 ) -> Float[Tensor, "C H L"]:
-    """The kernel C A_bar^l B_bar of the bilinear discretisation of a dense real system.
+    """The kernel Re(C A_bar^l B_bar) of the bilinear discretisation of a dense system.
 
+    Real, or complex (a system with its conjugate modes), which takes four times the work.
     dt: (H,) or (H, 1), dt > 0.  Source: LSSL, arXiv:2110.13985, eq. (3) with alpha = 1/2.
     """
+    if A.is_complex() or B.is_complex() or C.is_complex():
+        A, B, C = _real_form(*(t.to(torch.promote_types(t.dtype, torch.cfloat)) for t in (A, B, C)))
     return _dense_kernel(A, B, C, dt, length)
+
+
+def _real_form(A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The real system of [Re x, Im x] whose output is the real part."""
+    rows = torch.cat([A.real, -A.imag], -1), torch.cat([A.imag, A.real], -1)
+    return torch.cat(rows, -2), torch.cat([B.real, B.imag], -1), torch.cat([C.real, -C.imag], -1)
 
 
 def _kernel(A: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int) -> Tensor:

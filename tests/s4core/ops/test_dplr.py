@@ -148,6 +148,17 @@ def test_dense_kernel_is_its_recurrence(length):
         assert gradcheck(lambda *p: dense_kernel(*p, length), inputs)
 
 
+def test_a_complex_dense_system_is_the_low_rank_one_with_its_conjugates():
+    A, P, B, C, dt = system(R=2)
+    B_full, C_full, P_full = (torch.cat([t, t.conj()], -1) for t in (B, C, P))
+    dense = torch.diag_embed(torch.cat([A, A.conj()], -1)) - torch.einsum(
+        "rhm,rhn->hmn", P_full, P_full.conj()
+    )
+    expected = dplr_kernel(A, P, B, C, dt, 20)
+    K = dense_kernel(dense, B_full, C_full, dt, 20)
+    assert (K - expected).abs().max() < 1e-12 * expected.abs().max()
+
+
 @pytest.mark.parametrize("length", [1000, 16384])
 def test_dense_float32_is_within_2e_5_of_float64(length):
     A, B = hippo("legs", 64)

@@ -71,7 +71,7 @@ class HostSampler:
 def _gpu_reader() -> Callable[[], Iterator[tuple[str, float]]]:
     """How to read the GPUs of this machine; reads nothing where there is none."""
     try:
-        import pynvml  # type: ignore[import-not-found,unused-ignore]
+        import pynvml  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
         pynvml.nvmlInit()
     except Exception:  # not installed, or no driver: pynvml.NVMLError, whose class we may not have

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ class NodeReport:
     """A node that is ready: its versions, a hash of our code on it, GPUs, data fingerprints."""
 
     address: str
+    host: str
     versions: Mapping[str, str]
     code: str
     gpus: list[str]
@@ -71,6 +73,7 @@ def _prepare(blocks: list[dict[str, Any]], home: str, address: str) -> NodeRepor
     opened = {b["name"]: open_anywhere(b, home=Path(home)).fingerprint for b in blocks}
     return NodeReport(
         address=address,
+        host=socket.gethostname(),
         versions=probe.versions(),
         code=probe.code_hash(),
         gpus=probe.smi(),

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from cluster.capture import capture, differences
+from cluster import capture
 from cluster.control import obeying
 from cluster.data import data_blocks, prepare_everywhere
 from cluster.errors import FailedRun
@@ -136,9 +136,12 @@ class Driver:
             f"{fits} trial(s) at a time"
         )
         nodes = prepare_everywhere(data_blocks(self.study.spec), str(self.home))
-        capture(self.study.folder, nodes)
-        for line in differences(nodes):
+        about = capture.describe(nodes)
+        capture.keep(self.study.folder, about)
+        for line in capture.differences(nodes):
             self.show.note(line)
+        for line in capture.deviations(self.study.spec.ran_with, about):
+            self.show.note(f"not the same as in the trial that this repeats: {line}")
 
     def _attempts(self) -> str | None:
         """Run Tuners over the study until one ends by itself; returns why it ended early, if so."""

@@ -25,7 +25,7 @@ from cluster.errors import FailedRun, UserError
 from cluster.processes import Node, end, record
 from cluster.ray_http import alive_nodes
 
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 180.0  # a busy machine takes a minute; one that ended is noticed at once
 # Handles of what was started here: nodes outlive the call, and a dropped handle would warn of it.
 _STARTED: list[subprocess.Popen[bytes]] = []
 _OBJECT_STORE_BYTES = 256 * 2**20  # sweeps move no data through Ray; its default is 30 % of memory

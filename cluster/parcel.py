@@ -16,8 +16,10 @@ from typing import Any
 
 from cluster import auth
 from cluster.errors import UserError
+from sweeps import checkout
 
 PACKAGES = ("s4core", "data_prep", "sweeps", "dashboards", "cluster")
+PATCH_FILE = "checkout.patch"  # what the code differs in from its commit, in the working folder
 MAX_CODE_BYTES = 20 * 2**20
 _EXTRAS = {"ray": "[default,tune]"}
 
@@ -50,6 +52,8 @@ class Parcel:
         for source, target in self._files().items():
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / target)
+        if patch := checkout.git_diff():
+            (folder / PATCH_FILE).write_text(patch, encoding="utf-8")
         environment: dict[str, Any] = {
             "working_dir": str(folder),
             "py_modules": [str(path) for path in [*code_folders(), *self.modules]],
@@ -64,7 +68,12 @@ class Parcel:
         """Environment variables of the driver and its workers."""
         if self.mlflow:
             refuse_password(self.mlflow)
-        wanted = {"S4SWEEP_HOME": self.home, "MLFLOW_TRACKING_URI": self.mlflow}
+        wanted = {
+            "S4SWEEP_HOME": self.home,
+            "MLFLOW_TRACKING_URI": self.mlflow,
+            checkout.COMMIT: checkout.git_commit(),
+            checkout.PATCH: PATCH_FILE if checkout.git_diff() else None,
+        }
         return {"RAY_USAGE_STATS_ENABLED": "0", **{k: v for k, v in wanted.items() if v}}
 
     def _files(self) -> dict[Path, Path]:

@@ -22,7 +22,7 @@ from .yaml_tree import Path_, YamlTree, dotted
 
 KEYS = (
     "name", "objective", "objectives", *BLOCKS, "search", "resources", "seed", "where", "repeat",
-    "baselines", "from", "storage", "include", "preset", "notes",
+    "baselines", "from", "storage", "include", "preset", "notes", "ran_with",
 )  # fmt: skip
 SAMPLES = 20  # random points that are checked beside the corners
 
@@ -69,6 +69,7 @@ class SpecReader:
             baselines=self._baselines(),
             warm_start=self._texts("from"),
             storage=self._text("storage"),
+            ran_with=self._ran_with(),
             text=self._tree.text,
         )
 
@@ -169,6 +170,12 @@ class SpecReader:
                 except ValueError as error:
                     raise self._error(("baselines", i), str(error)) from error
         return named
+
+    def _ran_with(self) -> Mapping[str, str]:
+        value = self._data.get("ran_with", {})
+        if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
+            raise self._error(("ran_with",), "wants a block of texts, as `best --yaml` writes it.")
+        return dict(value)
 
     def _expressions(self, texts: tuple[str, ...]) -> list[Expression]:
         made = []

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import yaml
 
 from .files import plain
 from .study import Study
 
 
-def rerun_yaml(study: Study, number: int) -> str:
-    """Give the YAML; `load_spec` takes it."""
+def rerun_yaml(study: Study, number: int, *, ran_with: Mapping[str, str] | None = None) -> str:
+    """Give the YAML; `load_spec` takes it.
+
+    ran_with: what decided the trial's numbers beside its spec; whoever runs it is told what
+    differs.
+    """
     trial = study.trial_spec(number)
     objectives = [plain(o) for o in study.spec.objectives]
     several = {"objectives": objectives} if len(objectives) > 1 else {"objective": objectives[0]}
@@ -22,6 +28,7 @@ def rerun_yaml(study: Study, number: int) -> str:
         "seed": trial.seed,
         "search": {"sampler": "grid", "trials": 1},
         "resources": {k: v for k, v in plain(study.spec.resources).items() if v not in (None, {})},
+        **({"ran_with": dict(ran_with)} if ran_with else {}),
     }
     head = f"# Trial {number} of sweep {study.spec.name}, as it was run.\n"
     return head + yaml.safe_dump(tree, sort_keys=False)

@@ -47,6 +47,7 @@ def sweep_schema() -> Schema:
         "include": _texts(),
         "preset": {"enum": list(preset_names())},
         "notes": {"type": "string"},
+        "ran_with": {"type": "object", "additionalProperties": {"type": "string"}},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

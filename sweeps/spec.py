@@ -94,7 +94,8 @@ class SweepSpec:
     where: expressions that every trial must make true. repeat: seeds a configuration is run with.
     baselines: presets run before anything is sampled. warm_start: sweeps whose finished trials the
     sampler learns from. storage: an Optuna URL in place of the journal (`env:NAME` names a
-    variable). seed: of the trials. text: the YAML as it was written.
+    variable). seed: of the trials. ran_with: what the trial that this file repeats ran with (code,
+    versions, device, data). text: the YAML as it was written.
     """
 
     name: str
@@ -110,6 +111,7 @@ class SweepSpec:
     baselines: tuple[str, ...] = ()
     warm_start: tuple[str, ...] = ()
     storage: str | None = None
+    ran_with: Mapping[str, str] = dataclasses.field(default_factory=dict)
     text: str = ""
 
     @property

@@ -7,12 +7,10 @@ so a kill between the two costs nothing: the next attempt hears the report and a
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import json
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from s4core.devices import gpu_names
 from s4core.train.fit import choose_device
 from s4core.train.report import EpochReport
 
+from .checkout import git_commit
 from .files import write_json
 from .host import HostSampler
 from .lease import Lease
@@ -154,23 +153,3 @@ def _log_attempt(folder: Path, attempt: str, device: str | None) -> None:
     }
     with open(folder / "attempts.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(about) + "\n")
-
-
-@functools.cache
-def git_commit() -> str | None:
-    """Name the commit of the checkout that this package lies in (`-dirty` if it was changed)."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    if not commit:
-        return None
-    return f"{commit}-dirty" if git("status", "--porcelain", "-uno") else commit

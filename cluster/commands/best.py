@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweeps import Study
 
 HELP = "show the best trial of a sweep; --yaml prints a spec that runs it again"
 
@@ -24,7 +28,6 @@ def main(args: argparse.Namespace) -> int:
 
     from cluster.errors import UserError
     from sweeps import Study, home
-    from sweeps.rerun import rerun_yaml
 
     study = Study.open(args.name, home())
     result = study.result()
@@ -36,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
     if not chosen:
         raise UserError(f"sweep {args.name!r} has no trial with a value yet.")
     if args.yaml:
-        print(rerun_yaml(study, chosen[0].number), end="")
+        _print_yaml(study, chosen[0].number)
         return 0
     if args.json:
         shown = [{**t.to_json(), "folder": str(study.trial_folder(t.number))} for t in chosen]
@@ -55,3 +58,17 @@ def main(args: argparse.Namespace) -> int:
         numbers = ", ".join(str(t.number) for t in result.front)
         print(f"front (no trial is better in every objective): {numbers}")
     return 0
+
+
+def _print_yaml(study: Study, number: int) -> None:
+    import sys
+
+    from cluster import capture
+    from sweeps.rerun import rerun_yaml
+
+    before = capture.ran_with(study, number)
+    print(rerun_yaml(study, number, ran_with=before), end="")
+    here = capture.describe([capture.this_machine()])
+    for line in capture.deviations(before, here):
+        # A comment in YAML: a command that was relayed has one stream for both.
+        print(f"# on this machine it cannot be quite the same: {line}", file=sys.stderr)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from cluster.cli import main
 from cluster.errors import UserError
 from cluster.parcel import Parcel
 from sweeps import SpecError, load_spec
+from sweeps.checkout import git_commit, git_diff
 
 BASE = "data: {name: smnist, variant: mlxtend5k}\nmodel: {name: s4d}\n"
 
@@ -27,7 +31,7 @@ def test_the_sweep_travels_with_what_it_includes_and_reads_the_same(tmp_path: Pa
     target.mkdir()
     luggage = Parcel(sweep=sweep)
     luggage.runtime_env(target)
-    sent = sorted(str(p.relative_to(target)) for p in target.rglob("*") if p.is_file())
+    sent = sorted(str(p.relative_to(target)) for p in target.rglob("*.yaml") if p.is_file())
     assert sent == ["base.yaml", "lab/deep/sweep.yaml", "lab/middle.yaml"]
     assert luggage.sweep_name() == "lab/deep/sweep.yaml"
     assert load_spec(target / luggage.sweep_name()) == load_spec(sweep)
@@ -65,11 +69,34 @@ def test_no_secret_is_in_the_description_of_a_job(
     luggage = Parcel(home="/mnt/home", mlflow="https://mlflow.lab", pip=True)
     text = json.dumps(luggage.runtime_env(tmp_path))
     assert "s3cr3t" not in text
+    code = {"S4SWEEP_COMMIT": git_commit(), "S4SWEEP_PATCH": git_diff() and "checkout.patch"}
     assert luggage.variables() == {
+        **{name: value for name, value in code.items() if value},
         "RAY_USAGE_STATS_ENABLED": "0",
         "S4SWEEP_HOME": "/mnt/home",
         "MLFLOW_TRACKING_URI": "https://mlflow.lab",
     }
+
+
+def test_a_copy_that_was_sent_knows_its_commit_and_its_changes(tmp_path: Path) -> None:
+    """As on a cluster: the package lies in no checkout."""
+    copy, work = tmp_path / "copy" / "sweeps", tmp_path / "work"
+    shutil.copytree(parcel.code_folders()[2], copy)
+    work.mkdir()
+    (work / "checkout.patch").write_text("--- a\n+++ b\n")
+    script = "from sweeps.checkout import *; print(git_commit(), len(git_diff()))"
+    for given, said in (
+        ({}, "None 0"),
+        ({"S4SWEEP_COMMIT": "f00-dirty", "S4SWEEP_PATCH": "checkout.patch"}, "f00-dirty 12"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(copy.parent), **given},
+            cwd=work,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.strip() == said, done.stderr
 
 
 def test_a_password_in_the_tracking_uri_is_refused() -> None:

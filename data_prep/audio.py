@@ -70,6 +70,12 @@ def read_sound(path: Path, *, sample_rate: int | None = None) -> tuple[np.ndarra
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16), found
 
 
+def write_sound(path: Path, signal: np.ndarray, sample_rate: int) -> Path:
+    """Write float32 (samples,) in [-1, 1] as a mono WAV file of 16 bits; gives its path."""
+    soundfile.write(str(path), np.clip(signal, -1.0, 1.0), sample_rate, subtype="PCM_16")
+    return path
+
+
 def resample(signal: np.ndarray, old: int, new: int) -> np.ndarray:
     """Resample float32 (..., samples) from `old` to `new` samples a second (band-limited)."""
     import torch

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.arrow import Part
+from data_prep.audio import write_sound
 from data_prep.batches import Batch, batch_indices
 from data_prep.cache import Entry
 from data_prep.card import DatasetCard, Split, TaskInfo
@@ -17,7 +18,7 @@ from data_prep.errors import DataError, nearest
 from data_prep.fetch import Network
 from data_prep.prepare import prepare
 from data_prep.registry import dataset_module, dataset_options
-from data_prep.transforms import Dense, Stored, Subset, View, to_float
+from data_prep.transforms import Dense, Sound, Stored, Subset, View, to_float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,19 @@ class Dataset:
             y = batch.y if self.view.labels is None else self.view.labels[batch.y]
             batch = dataclasses.replace(batch, y=y, index=index)
             yield batch if self.on_device else to_float(batch)
+
+    def write_row(self, tokens: np.ndarray, stem: Path) -> Path:
+        """Write a row of tokens (length,) as what it stands for: `stem`.wav, .txt, or else .npy."""
+        made = tokens if self.view.decode is None else self.view.decode(tokens)
+        if isinstance(made, Sound):
+            return write_sound(stem.with_name(f"{stem.name}.wav"), made.signal, made.sample_rate)
+        if isinstance(made, str):
+            path = stem.with_name(f"{stem.name}.txt")
+            path.write_text(made, encoding="utf-8")
+            return path
+        path = stem.with_name(f"{stem.name}.npy")
+        np.save(path, made)
+        return path
 
     def _subset(self, split: str) -> Subset:
         subsets = self.view.splits or {name: Subset(part=name) for name in self.parts}

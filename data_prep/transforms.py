@@ -16,6 +16,14 @@ Reader = Callable[[Part, np.ndarray], Batch]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Sound:
+    """A signal in [-1, 1], float32 (samples,), and its samples a second."""
+
+    signal: np.ndarray
+    sample_rate: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Stored:
     """What a data set's `view` is given: its options, and what is on the disk."""
 
@@ -39,6 +47,7 @@ class View:
 
     bucket: > 1 sorts runs of so many training batches by length (ragged data sets only);
     labels: (stored labels,) the class of each stored label, where they differ.
+    decode: what a row of tokens x (length,) stands for, so that generated ones are heard or read.
     """
 
     task: TaskInfo
@@ -46,6 +55,7 @@ class View:
     splits: Mapping[str, Subset] = dataclasses.field(default_factory=dict)
     bucket: int = 0
     labels: np.ndarray | None = None
+    decode: Callable[[np.ndarray], Sound | str] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

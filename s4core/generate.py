@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from s4core.nn.model import SequenceModel
+from s4core.train.fit import choose_device, load_model
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,12 @@ def generate(
         )
     if prefix.ndim != 2 or prefix.shape[1] < 1:
         raise ValueError(f"want a prefix of (B, P) tokens, P >= 1, got {tuple(prefix.shape)}.")
+    last = prefix.shape[1] + length
+    if model.encoder.position != "none" and last > shape.length:
+        raise ValueError(
+            f"this model adds the position of each of {shape.length} steps to its input, so it "
+            f"cannot go on to step {last}."
+        )
     if temperature < 0.0 or not 0.0 < top_p <= 1.0:
         raise ValueError(f"need temperature >= 0 and 0 < top_p <= 1, got {temperature=}, {top_p=}.")
     logits, state = model.forward_with_state(prefix, model.initial_state(prefix.shape[0]))
@@ -57,6 +69,35 @@ def generate(
         if number + 1 < length:
             logits, state = model.step(token, state)
     return Samples(tokens=torch.cat(tokens, 1), log_prob=log_prob)
+
+
+def generate_kept(
+    folder: Path,
+    prefix: Array,
+    *,
+    length: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    checkpoint: str = "best",
+    device: str | None = None,
+) -> tuple[Array, Array]:
+    """`generate` with the model kept in a training folder; gives tokens and log_prob.
+
+    device: None takes a GPU if there is one. Raises CheckpointError too.
+    """
+    where = choose_device(device)
+    model, _ = load_model(folder, checkpoint, device=where)
+    assert isinstance(model, SequenceModel)
+    samples = generate(
+        model,
+        torch.as_tensor(prefix, dtype=torch.long, device=where),
+        length=length,
+        temperature=temperature,
+        top_p=top_p,
+        generator=torch.Generator(where).manual_seed(seed),
+    )
+    return samples.tokens.cpu().numpy(), samples.log_prob.cpu().numpy()
 
 
 def _draw(

@@ -20,7 +20,7 @@ from data_prep.batches import Batch
 from data_prep.card import DatasetCard, TaskInfo
 from data_prep.registry import Raw
 from data_prep.sources import UNPACKED
-from data_prep.transforms import Stored, View
+from data_prep.transforms import Sound, Stored, View
 
 LEVELS = 256
 START = 128
@@ -147,9 +147,21 @@ def task(length: int, *, ragged: bool = False) -> TaskInfo:
     )
 
 
-def view(stored: Stored) -> View:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hear:
+    """Turn a row of x, the start and then levels, into the sound of the levels."""
+
+    mu_law: bool
+
+    def __call__(self, x: np.ndarray) -> Sound:
+        """Decode a row."""
+        return Sound(signal=dequantise(x[1:], mu_law=self.mu_law), sample_rate=SAMPLE_RATE)
+
+
+def view(stored: Stored, *, mu_law: bool) -> View:
     """Read chunks of one length."""
-    return View(task=task(stored.options.length), read=NextLevel())
+    task_info = task(stored.options.length)
+    return View(task=task_info, read=NextLevel(), decode=Hear(mu_law=mu_law))
 
 
 def check_length(length: int) -> None:

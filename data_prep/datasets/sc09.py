@@ -55,4 +55,8 @@ def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
 def view(stored: Stored) -> View:
     """Read padded clips."""
     limit = shared.SAMPLES
-    return View(task=music.task(limit, ragged=True), read=music.NextLevel(ragged=True, limit=limit))
+    return View(
+        task=music.task(limit, ragged=True),
+        read=music.NextLevel(ragged=True, limit=limit),
+        decode=music.Hear(mu_law=True),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ CARD = DatasetCard(
     source="wikitext-103-v1.zip (Salesforce Research)",
     licence="CC-BY-SA-3.0",
     citation="Merity et al. 2016, arXiv:1609.07843",
-    version=1,
+    version=2,
     shapes="tokens of a vocabulary of 267,735, windows of l_max; the next token at every step",
     units="token ids: 0 is the end of a line, then words by frequency",
     splits={"train": 103_227_021, "val": 217_646, "test": 245_569},
@@ -82,12 +82,12 @@ def _lines(raw: Raw, split: str) -> Iterator[list[str]]:
 
 
 def survey(raw: Raw) -> Mapping[str, Any]:
-    """Count the words of the training text."""
+    """Count the words of the training text; the vocabulary has a word for each id."""
     counts: collections.Counter[str] = collections.Counter()
     for words in _lines(raw, "train"):
         counts.update(words)
     ids = {word: number for number, (word, _) in enumerate(counts.most_common(), start=1)}
-    return {"words": len(ids) + 1, "_ids": ids}
+    return {"words": len(ids) + 1, "vocabulary": ["\n", *ids], "_ids": ids}
 
 
 def columns(raw: Raw, split: str) -> dict[str, Column]:
@@ -124,6 +124,17 @@ class Windows:
         return Batch(x=x, y=y, lengths=lengths, index=index)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Read:
+    """Turn a row of tokens into text."""
+
+    vocabulary: Sequence[str]
+
+    def __call__(self, x: np.ndarray) -> str:
+        """Decode a row."""
+        return " ".join(self.vocabulary[token] for token in x.tolist())
+
+
 def view(stored: Stored) -> View:
     """Read windows; only the last of a split is shorter."""
     length = stored.options.l_max
@@ -140,4 +151,5 @@ def view(stored: Stored) -> View:
     for split in FILES:
         windows = -(-(stored.part(split).flat_size("x") - 1) // length)
         splits[split] = Subset(part=split, index=np.arange(windows))
-    return View(task=task, read=Windows(length=length), splits=splits)
+    decode = Read(vocabulary=stored.facts["vocabulary"])
+    return View(task=task, read=Windows(length=length), splits=splits, decode=decode)

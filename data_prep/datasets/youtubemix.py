@@ -9,6 +9,7 @@ from typing import Any
 from data_prep.card import RawFile
 from data_prep.datasets import _music as music
 from data_prep.registry import Raw
+from data_prep.transforms import Stored, View
 
 CARD = music.card(
     name="youtubemix",
@@ -41,9 +42,14 @@ class Options:
         music.check_length(self.length)
 
 
-sources, columns, view = music.sources, music.columns, music.view
+sources, columns = music.sources, music.columns
 
 
 def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
     """Read the chunks of a split."""
     return music.examples(raw, split, mu_law=True)
+
+
+def view(stored: Stored) -> View:
+    """Read chunks of one length."""
+    return music.view(stored, mu_law=True)

@@ -26,8 +26,9 @@ class TrainConfig:
 
     optimizer, lr, weight_decay, betas, momentum (sgd, rmsprop): as in torch; decay is decoupled
         with adamw only.
-    ssm_lr: rate of A, B, dt (without decay); None is min(1e-3, lr).
-    dt_lr: rate of dt alone; None is ssm_lr.
+    ssm_lr: rate of A, B, dt; None is min(1e-3, lr). ssm_weight_decay: their decay.
+    B_lr, dt_lr: rates of B and of dt alone; None is ssm_lr; 0 keeps as it was drawn.
+    dt_global: dt learns and decays as the other parameters do (an option of S5).
     ssm_decay: the published S5 variants: standard (A, B, dt at ssm_lr, no decay), BandCdecay (B at
         ssm_lr but decayed), BfastandCdecay (B at lr and decayed), noBCdecay (C and D as A too).
     decay_bias, decay_norm: whether biases and the weights of norms decay.
@@ -57,7 +58,10 @@ class TrainConfig:
     optimizer: OptimizerName = "adamw"
     lr: float = 0.004
     ssm_lr: float | None = None
+    B_lr: float | None = None
     dt_lr: float | None = None
+    dt_global: bool = False
+    ssm_weight_decay: float = 0.0
     weight_decay: float = 0.01
     ssm_decay: SSMDecay = "standard"
     decay_bias: bool = False
@@ -89,10 +93,10 @@ class TrainConfig:
             value = getattr(self, name)
             self._need(name, value is None or value >= 1, ">= 1 (or null)")
         self._need("lr", self.lr > 0, "> 0")
-        for name in ("ssm_lr", "dt_lr"):
+        for name in ("ssm_lr", "B_lr", "dt_lr"):
             value = getattr(self, name)
             self._need(name, value is None or value >= 0, ">= 0 (or null)")
-        for name in ("weight_decay", "warmup", "lr_min", "min_delta"):
+        for name in ("weight_decay", "ssm_weight_decay", "warmup", "lr_min", "min_delta"):
             self._need(name, getattr(self, name) >= 0, ">= 0")
         for name in ("label_smoothing", "ema", "momentum"):
             self._need(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
@@ -116,10 +120,5 @@ class TrainConfig:
 
     @property
     def ssm_rate(self) -> float:
-        """The rate of A and B, defaults resolved."""
+        """The rate of A, defaults resolved."""
         return min(1e-3, self.lr) if self.ssm_lr is None else self.ssm_lr
-
-    @property
-    def dt_rate(self) -> float:
-        """The rate of dt, defaults resolved."""
-        return self.ssm_rate if self.dt_lr is None else self.dt_lr

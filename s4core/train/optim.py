@@ -51,16 +51,19 @@ def _role(module: nn.Module, leaf: str, slow: tuple[str, ...], around: bool) -> 
 
 def rate_and_decay(role: Role, train: TrainConfig) -> tuple[float, float]:
     """The full learning rate and the weight decay of a parameter that is `role`."""
-    full, slow = (train.lr, train.weight_decay), (train.ssm_rate, 0.0)
+    full, slow = (train.lr, train.weight_decay), (train.ssm_rate, train.ssm_weight_decay)
     match role:
         case "state":
             return slow
         case "dt":
-            return train.dt_rate, 0.0
+            if train.dt_global:
+                return full
+            return slow if train.dt_lr is None else (train.dt_lr, train.ssm_weight_decay)
         case "input":
+            rate = train.ssm_rate if train.B_lr is None else train.B_lr
             if train.ssm_decay == "BandCdecay":
-                return train.ssm_rate, train.weight_decay
-            return full if train.ssm_decay == "BfastandCdecay" else slow
+                return rate, train.weight_decay
+            return full if train.ssm_decay == "BfastandCdecay" else (rate, train.ssm_weight_decay)
         case "output":
             return slow if train.ssm_decay == "noBCdecay" else full
         case "bias":

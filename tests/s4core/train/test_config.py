@@ -38,4 +38,3 @@ def test_what_cannot_be_is_refused(settings, message):
 def test_the_rates_of_the_state_space_follow_lr_unless_told():
     assert (TrainConfig(lr=0.01).ssm_rate, TrainConfig(lr=0.0005).ssm_rate) == (0.001, 0.0005)
     assert TrainConfig(ssm_lr=0.0).ssm_rate == 0.0
-    assert TrainConfig(ssm_lr=0.002).dt_rate == 0.002

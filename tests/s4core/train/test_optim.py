@@ -73,20 +73,18 @@ def test_groups_are_those_of_the_official_s4(case):
 
 
 S5_CASES = json.loads((GOLDEN / "s5_param_groups.json").read_text())
-# dt_global moves log_step to the regular group: with us that is dt_lr = lr, with a decay of 0.
-S5_LOCAL = {k: v for k, v in S5_CASES.items() if "dt_global=False" in k}
 
 
-@pytest.mark.parametrize("case", S5_LOCAL)
+@pytest.mark.parametrize("case", S5_CASES)
 def test_groups_are_those_of_the_published_s5(case):
     variant = case.split("|")[0]
     labels = {
         name.replace("/", ".").replace("log_step", "log_step_dt"): label
-        for name, label in S5_LOCAL[case].items()
+        for name, label in S5_CASES[case].items()
     }
     train = TrainConfig(
         lr=0.004, ssm_lr=0.001, weight_decay=0.05, decay_bias=True, decay_norm=True,
-        ssm_decay=variant,
+        ssm_decay=variant, dt_global="dt_global=True" in case,
     )  # fmt: skip
     model = tree(list(labels), system="seq", norm="norm")
     meaning = {"ssm": (0.001, 0.0), "regular": (0.004, 0.05), "none": (0.001, 0.05)}
@@ -103,6 +101,15 @@ def test_dt_can_have_its_own_rate():
     assert rate_and_decay("dt", train) == (0.01, 0.0)
     assert rate_and_decay("state", train) == (0.001, 0.0)
     assert rate_and_decay("state", TrainConfig(lr=0.0002)) == (0.0002, 0.0)
+    assert rate_and_decay("dt", TrainConfig(ssm_lr=0.002)) == (0.002, 0.0)
+
+
+def test_B_and_what_decays_can_be_set_apart():
+    train = TrainConfig(lr=0.01, B_lr=0.0, dt_lr=0.002, ssm_weight_decay=0.1)
+    assert rate_and_decay("state", train) == (0.001, 0.1)
+    assert rate_and_decay("input", train) == (0.0, 0.1)
+    assert rate_and_decay("dt", train) == (0.002, 0.1)
+    assert rate_and_decay("output", train) == (0.01, 0.01)
 
 
 def test_the_order_of_groups_does_not_depend_on_the_settings():

@@ -19,7 +19,8 @@ FREE = 0.3  # a cell with less mask than this has room
 OVERLAP = 1.8  # two masks may add up to less than this
 DRAWS = 3  # ends that are tried for a segment
 SEED_ATTEMPTS = 5  # places that are tried for a distractor
-TAIL_DRAWS = 4  # cells that are tried for a tail whose paddle would leave the image
+TAIL_DRAWS = 3  # angles and cells that are tried for a paddle that must not leave the image
+LEAST_ROOM = 0.01  # share of free cells below which no distractor is tried
 
 
 class Recipe(NamedTuple):
@@ -43,6 +44,16 @@ def uniform(state):  # type: ignore[no-untyped-def]
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))
     return float(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@_jit
+def moved(y, x, step):  # type: ignore[no-untyped-def]
+    """Return the cell that a step (dy, dx) leads to, rounded up in floats, as published.
+
+    A sum of a small coordinate and almost 0 is rounded up, of a large one it is not: so snakes that
+    go straight stray by a pixel near two of the borders, and fewer of them survive.
+    """
+    return math.ceil(y + step[0]), math.ceil(x + step[1])
 
 
 @_jit
@@ -99,10 +110,8 @@ def extend(picture, mask, snake, t, contrast, state):  # type: ignore[no-untyped
     snake: (7,) the pivot's y and x, the angle's number, the last paddle's angle and its y and x,
     and whether its mask is still to be committed.
     """
-    step = t.pivots[snake[2]]
     ahead = snake.copy()
-    ahead[0] += step[0]
-    ahead[1] += step[1]
+    ahead[0], ahead[1] = moved(snake[0], snake[1], t.pivots[snake[2]])
     weights = np.empty(len(t.candidates))
     total = weigh(mask, ahead, t, weights)
     if total < 1e-4:
@@ -136,8 +145,8 @@ def commit(mask, snake, t):  # type: ignore[no-untyped-def]
 @_jit
 def begin(picture, side, tail_y, tail_x, degree, t, contrast, snake):  # type: ignore[no-untyped-def]
     """Start a snake at its tail; False if its head or pivot would leave the image."""
-    head_y, head_x = tail_y + t.heads[degree, 0], tail_x + t.heads[degree, 1]
-    pivot_y, pivot_x = head_y + t.backs[degree, 0], head_x + t.backs[degree, 1]
+    head_y, head_x = moved(tail_y, tail_x, t.heads[degree])
+    pivot_y, pivot_x = moved(head_y, head_x, t.backs[degree])
     inside = 0 <= head_y < side and 0 <= head_x < side
     if not (inside and 0 <= pivot_y < side and 0 <= pivot_x < side):
         return False
@@ -198,7 +207,7 @@ def targets(picture, mask, t, level, seeds, quirk, state, snakes):  # type: igno
         frame(mask, level.padding)
         if not begin(picture, side, cell[0], cell[1], degree, t, contrast, snakes[0]):
             continue
-        around = uniform(state) * 2.0 * math.pi
+        around = math.radians(int(uniform(state) * 360))
         y = int(round(cell[0] + level.seed_distance * math.sin(around)))
         x = int(round(cell[1] + level.seed_distance * math.cos(around)))
         degree = int(uniform(state) * 360)
@@ -220,14 +229,14 @@ def targets(picture, mask, t, level, seeds, quirk, state, snakes):  # type: igno
 def distractor(picture, mask, t, level, segments, quirk, state, found):  # type: ignore[no-untyped-def]
     """Try once to grow a distractor into picture and mask; False leaves them half changed."""
     side = mask.shape[0]
-    degree = int(uniform(state) * 360)
-    if quirk and not t.is_seedable[degree]:
-        return False
-    count = free_cells(mask, 1, degree, t, found)
-    if count < 0.01 * side * side:
+    if (mask <= FREE).sum() < LEAST_ROOM * side * side:
         return False
     snake = np.zeros(8, np.int64)
     for _ in range(TAIL_DRAWS):
+        degree = int(uniform(state) * 360)
+        count = 0 if quirk and not t.is_seedable[degree] else free_cells(mask, 1, degree, t, found)
+        if count == 0:
+            return False
         cell = found[int(uniform(state) * count)]
         if begin(picture, side, cell[0], cell[1], degree, t, level.snake_contrast, snake):
             for _ in range(segments - 1):
@@ -242,8 +251,8 @@ def distractor(picture, mask, t, level, segments, quirk, state, found):  # type:
 def image(t, level, seeds, quirk, state):  # type: ignore[no-untyped-def]
     """Draw one image: (pixels uint8 (W, W), label, distractors placed, restarts, distance)."""
     side = level.window
-    picture = np.zeros((side, side), np.float32)
-    mask = np.zeros((side, side), np.float32)
+    picture = np.zeros((side, side))
+    mask = np.zeros((side, side))
     snakes = np.zeros((2, 8), np.int64)
     restarts = targets(picture, mask, t, level, seeds, quirk, state, snakes)
     found = np.empty((side * side, 2), np.int64)
@@ -269,7 +278,7 @@ def image(t, level, seeds, quirk, state):  # type: ignore[no-untyped-def]
 
 def first_seeds(t: Any, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Return, for every whole degree, the cells (360, cells, 2) where a first snake may begin."""
-    mask = np.zeros((recipe.window, recipe.window), np.float32)
+    mask = np.zeros((recipe.window, recipe.window))
     frame(mask, recipe.padding)
     found = np.empty((recipe.window**2, 2), np.int64)
     counts = np.zeros(360, np.int64)

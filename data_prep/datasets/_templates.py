@@ -52,9 +52,9 @@ class Tables(NamedTuple):
     """
 
     candidates: np.ndarray  # (n, 2) offsets of a segment's end from its pivot
-    pivots: np.ndarray  # (n + 360, 2) offsets of the next pivot from the pivot
-    heads: np.ndarray  # (360, 2) offsets of a seed's head from its tail
-    backs: np.ndarray  # (360, 2) offsets of a seed's pivot from its head
+    pivots: np.ndarray  # (n + 360, 2) float steps from a pivot to the next one
+    heads: np.ndarray  # (360, 2) float steps from a seed's tail to its head
+    backs: np.ndarray  # (360, 2) float steps from a seed's head to its pivot
     weights: np.ndarray  # (n + 360, n) how likely a turn is, before looking for room
     lines: np.ndarray  # (n + 360, cells, 3) bright pixels, drawn from the start of a paddle
     line_counts: np.ndarray
@@ -81,7 +81,7 @@ def tables(level: Level, margin: int) -> Tables:
     turn = np.abs((every[:, None] - toward[None] + np.pi) % (2 * np.pi) - np.pi)
     weights = np.cos(np.minimum(turn * level.continuity, np.pi / 2)) ** 2
     # A grown segment is drawn from its far end back to the pivot, a seed from its tail onwards.
-    drawn = np.concatenate([toward + np.pi, degrees])
+    drawn = np.concatenate([_turned(toward), degrees])
     patches = [_paddle(t, length, level.thickness, margin) for t in drawn]
     lines, line_counts = _sparse([line for line, _ in patches])
     masks, mask_counts = _sparse([mask for _, mask in patches])
@@ -89,9 +89,9 @@ def tables(level: Level, margin: int) -> Tables:
     width = max(len(k) for k in kernels)
     return Tables(
         candidates=candidates,
-        pivots=np.array([_move(t, length + 2 * margin) for t in every]),
-        heads=np.array([_move(t, length) for t in degrees]),
-        backs=np.array([_move(t + np.pi, radius) for t in degrees]),
+        pivots=_steps(every, length + 2 * margin),
+        heads=_steps(degrees, length),
+        backs=_steps(_turned(degrees), radius),
         weights=weights,
         lines=lines,
         line_counts=line_counts,
@@ -105,9 +105,14 @@ def tables(level: Level, margin: int) -> Tables:
     )
 
 
-def _move(angle: float, distance: float) -> tuple[int, int]:
-    """The offset of a move, rounded up, as published (1e-9: sin pi is not quite 0)."""
-    return tuple(math.ceil(distance * f(angle) - 1e-9) for f in (math.sin, math.cos))  # type: ignore[return-value]
+def _steps(angles: np.ndarray, distance: float) -> np.ndarray:
+    """The (dy, dx) of moves, not yet rounded: see `_snakes.moved`."""
+    return np.array([(distance * math.sin(t), distance * math.cos(t)) for t in angles])
+
+
+def _turned(angles: np.ndarray) -> np.ndarray:
+    """The opposite angles, within [-pi, pi)."""
+    return np.where(angles < 0, angles + np.pi, angles - np.pi)
 
 
 def _disk(radius: float) -> np.ndarray:
@@ -117,9 +122,12 @@ def _disk(radius: float) -> np.ndarray:
 
 
 def _shrink(big: np.ndarray, side: int) -> np.ndarray:
-    """Resize an 8-bit picture by Lanczos, to values in [0, 1]."""
+    """Resize an 8-bit picture by Lanczos, to values in [0, 1].
+
+    In float64: whether two masks add up to less than 1.8 (as 204 / 255 and 1 do not) depends on it.
+    """
     small = Image.fromarray(big).resize((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(small, np.float32) / np.float32(255)
+    return np.asarray(small, np.float64) / 255
 
 
 def _paddle(
@@ -129,10 +137,10 @@ def _paddle(
     reach = length + math.ceil(thickness) + margin
     side = 2 * reach * SCALE + 1
     middle = reach * SCALE
-    dy, dx = _move(angle, length * SCALE)
+    dy, dx = _steps(np.array([angle]), length * SCALE)[0]
     canvas = Image.new("L", (side, side))
     width = max(1, round(thickness * SCALE))
-    ends = (middle, middle, middle + dx, middle + dy)
+    ends = (middle, middle, math.ceil(middle + dx), math.ceil(middle + dy))
     ImageDraw.Draw(canvas).line(ends, fill=255, width=width)
     big = np.array(canvas)
     return _shrink(big, 2 * reach + 1), _shrink(_widen(big, margin * SCALE), 2 * reach + 1)
@@ -166,7 +174,7 @@ def _sparse(patches: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         values = patch[tuple(places.T)][:, None]
         cells.append(np.concatenate([places - len(patch) // 2, values], axis=1))
     width = max(len(c) for c in cells)
-    padded = np.array([np.pad(c, ((0, width - len(c)), (0, 0))) for c in cells], np.float32)
+    padded = np.array([np.pad(c, ((0, width - len(c)), (0, 0))) for c in cells])
     return padded, np.array([len(c) for c in cells])
 
 

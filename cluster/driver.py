@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import logging
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from cluster.errors import FailedRun
 from cluster.final import test_best
 from cluster.interrupts import Interrupts
 from cluster.live import Show
+from cluster.packing import Packing, smallest_gpu_gb
 from cluster.placement import AtOnce, Capacity, check_feasible, placement_of
 from cluster.room import wait_for_room
 from cluster.roster import Limits, Roster
 from cluster.runtime import ray_running
 from cluster.tune import run_attempt
 from cluster.worker import Job
+from dashboards.record import SweepRecord
 from dashboards.shipper import lag, start_shipper
 from sweeps import Study, SweepLock, SweepSpec
 from sweeps.remote_home import kept
@@ -107,6 +110,7 @@ class Driver:
         self.lock = lock
         self.stop = Interrupts(show, study.spec.name)
         self.placement = placement_of(study.spec)
+        self.packing: Packing | None = None
 
     def run(self) -> Ended:
         """Start Ray, prepare the data, run the trials and test the best of them."""
@@ -128,13 +132,13 @@ class Driver:
             check_feasible(self.placement)
         else:
             wait_for_room(self.placement, self.show.note)
-        capacity = Capacity.of(self.placement)
-        wanted = self.study.spec.resources.concurrent
-        fits = capacity.trials if wanted is None else min(wanted, capacity.trials)
+        capacity, pack = Capacity.of(self.placement), self.study.spec.resources.pack
+        what = "one trial first, to be measured" if pack else f"{self._fits()} trial(s) at a time"
         self.show.note(
-            f"{capacity.nodes} node(s), {capacity.cpus:g} CPUs, {capacity.gpus:g} GPUs: "
-            f"{fits} trial(s) at a time"
+            f"{capacity.nodes} node(s), {capacity.cpus:g} CPUs, {capacity.gpus:g} GPUs: {what}"
         )
+        if capacity.gpus and not self.placement.gpus:
+            self.show.note("the GPUs are left alone: resources.gpus is 0")
         nodes = prepare_everywhere(data_blocks(self.study.spec), str(self.home))
         about = capture.describe(nodes)
         capture.keep(self.study.folder, about)
@@ -142,12 +146,28 @@ class Driver:
             self.show.note(line)
         for line in capture.deviations(self.study.spec.ran_with, about):
             self.show.note(f"not the same as in the trial that this repeats: {line}")
+        if pack:
+            record = SweepRecord.of(self.home, self.study.spec.name)
+            self.packing = Packing(
+                self.placement,
+                peaks_mb=record.peaks_mb(),
+                gpu_gb=smallest_gpu_gb(node.gpus for node in nodes),
+                node_gb=capacity.node_gb,
+            )
+
+    def _fits(self) -> int:
+        fits = Capacity.of(self.placement).trials
+        wanted = self.study.spec.resources.concurrent
+        return fits if wanted is None else min(wanted, fits)
 
     def _attempts(self) -> str | None:
         """Run Tuners over the study until one ends by itself; returns why it ended early, if so."""
         name = self.study.spec.name
         fruitless = 0
         while True:
+            if self.packing is not None and self.packing.is_known:
+                self.placement = self.packing.placement
+                self.show.note(self.packing.line(self._fits()))
             roster = self._roster()
             self.stop.roster = roster
             try:
@@ -166,7 +186,8 @@ class Driver:
                 self.stop.roster = None
             if roster.fault is not None:
                 raise roster.fault
-            return roster.stop_reason
+            if not roster.has_new_shares or self.stop.count:
+                return roster.stop_reason
 
     def _roster(self) -> Roster:
         resources, placement = self.study.spec.resources, self.placement
@@ -175,22 +196,38 @@ class Driver:
             home=str(self.home),
             threads=max(1, int(placement.cpus)),
             gpu_fraction=placement.gpus if 0 < placement.gpus < 1 else 1.0,
+            device=None if placement.gpus else "cpu",
             memory_gb=placement.memory_gb,
             workers=placement.workers,
         )
-        is_fixed = self.settings.address is None
+        at_once: Callable[[], int] = AtOnce(
+            placement, resources.concurrent, is_fixed=self.settings.address is None
+        )
+        if self.packing is not None and not self.packing.is_known:
+            at_once = _one
         limits = Limits(
-            at_once=AtOnce(self.placement, resources.concurrent, is_fixed=is_fixed),
+            at_once=at_once,
             losses=resources.attempts,
             only=self.settings.only,
         )
-        return Roster(self.study, self.show, job=job, limits=limits, is_ours=self.lock.is_held)
+        return Roster(
+            self.study,
+            self.show,
+            job=job,
+            limits=limits,
+            is_ours=self.lock.is_held,
+            packing=self.packing,
+        )
 
     def _test(self) -> dict[str, float] | None:
         if not self.settings.test or self.stop.count or self.study.best() is None:
             return None
         self.show.note("testing the best trial")
         return test_best(self.study, self.home, self.placement)
+
+
+def _one() -> int:
+    return 1
 
 
 def _wait(shipper: subprocess.Popen[Any], home: Path, name: str, uri: str | None) -> None:

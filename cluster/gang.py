@@ -47,10 +47,12 @@ def train_as(
 
     job = Job.from_text(job_text)
     reset_process(threads=job.threads, gpu_fraction=job.gpu_fraction)
-    join_group(rank=rank, world=world, address=address)
+    join_group(rank=rank, world=world, address=address, device=job.device)
     try:
         folder = Path(job.folder)
-        yield from run_trial(job.spec, folder, home=Path(job.home), attempt=address, rank=rank)
+        yield from run_trial(
+            job.spec, folder, home=Path(job.home), device=job.device, attempt=address, rank=rank
+        )
     finally:
         leave_group()
 

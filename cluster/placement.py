@@ -94,11 +94,15 @@ def _too_much(placement: Placement, nodes: list[dict[str, float]]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Capacity:
-    """What the cluster has, and how many trials fit into it at once."""
+    """What the cluster has, and how many trials fit into it at once.
+
+    node_gb: memory that the node with most of it offers.
+    """
 
     nodes: int
     cpus: float
     gpus: float
+    node_gb: float
     trials: int
 
     @classmethod
@@ -109,6 +113,7 @@ class Capacity:
             nodes=len(nodes),
             cpus=sum(node.get("CPU", 0.0) for node in nodes),
             gpus=sum(node.get("GPU", 0.0) for node in nodes),
+            node_gb=max((node.get("memory", 0.0) / 1e9 for node in nodes), default=0.0),
             trials=sum(placement.fits(node) for node in nodes) // placement.workers,
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cluster.live import Show
 from cluster.outages import patiently
+from cluster.packing import Packing
 from cluster.worker import Failure, Job
 from s4core.train.report import EpochReport
 from sweeps import Finished, Outcome, Study, SweepError, SweepLocked, Waiting
@@ -55,8 +56,11 @@ class Roster:
         job: Callable[..., Job],
         limits: Limits,
         is_ours: Callable[[], bool],
+        packing: Packing | None = None,
     ) -> None:
         """job: makes the Job of a trial from its `spec` and `folder`; is_ours: the lock is held.
+
+        packing: is told what trials measure; when it finds other shares, the roster drains.
 
         A driver that stood still (SIGSTOP, a laptop's lid) may wake up when another one has taken
         the sweep over: it then writes nothing more.
@@ -67,6 +71,8 @@ class Roster:
         self.stop_reason: str | None = None
         self.fault: SweepError | None = None
         self.progressed = False
+        self.has_new_shares = False
+        self._packing = packing
         self._issued = False
         self._job = job
         self._events = events
@@ -129,6 +135,8 @@ class Roster:
         if running.outcome.add(report) and report.epoch > running.known_epochs:
             self.progressed = True
             self._events.trial_reported(number, report)
+            if self._packing is not None and self._packing.measured(report):
+                self._share_anew()
         running.pruned = prune and report.stopped_by is None
         return running.pruned or self._draining
 
@@ -141,7 +149,12 @@ class Roster:
         self._check_lock()
         if self.fault is not None:
             return
-        if failure is not None:
+        if failure is not None and self._packing and self._packing.outgrown(failure.signature):
+            number = running.spec.number
+            self._events.note(f"trial {number} outgrew its share and is started again with more")
+            self.study.release(number)
+            self._share_anew()
+        elif failure is not None:
             result = self._tell(running, failure.error)
             self._count(failure.signature, result)
         elif running.pruned or running.outcome.stopped_by is not None:
@@ -166,6 +179,10 @@ class Roster:
             f"trial {running.spec.number} lost its worker after epoch {running.outcome.epochs} "
             f"and is started again: {reason}"
         )
+
+    def _share_anew(self) -> None:
+        self.has_new_shares = True
+        self.drain()
 
     def _tell(self, running: Running, error: str | None) -> TrialResult:
         ended = running.outcome.result(running.spec, pruned=running.pruned, error=error)

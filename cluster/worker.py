@@ -33,15 +33,17 @@ from sweeps.types import TrialSpec
 class Job:
     """One trial as it travels to a worker; plain data.
 
-    threads: CPU threads; gpu_fraction: share of the device's memory, in (0, 1]; memory_gb: resident
-    memory at which the trial is failed (None: no limit); patience_s: how long an outage of the
-    storage is waited for; workers: processes that train the trial together.
+    threads: CPU threads; device: "cpu" for a trial that was given no GPU (it would else take one
+    that it sees); gpu_fraction: share of the GPU's memory, in (0, 1]; memory_gb: resident memory
+    at which the trial is failed (None: no limit); patience_s: how long an outage of the storage is
+    waited for; workers: processes that train the trial together.
     """
 
     spec: TrialSpec
     folder: str
     home: str
     threads: int = 1
+    device: str | None = None
     gpu_fraction: float = 1.0
     memory_gb: float | None = None
     patience_s: float = 600.0
@@ -148,7 +150,11 @@ def through_outages(
     patience = Patience(job.patience_s, sleep=sleep)
     while True:
         stream = run_anywhere(
-            job.spec, Path(job.folder), home=Path(job.home), attempt=uuid.uuid4().hex
+            job.spec,
+            Path(job.folder),
+            home=Path(job.home),
+            attempt=uuid.uuid4().hex,
+            device=job.device,
         )
         try:
             with contextlib.closing(stream):

@@ -145,6 +145,11 @@ class SweepRecord:
         """The trial `number`, whether it has a folder yet or not."""
         return TrialRecord(self.folder / "trials" / f"{number:04d}")
 
+    def peaks_mb(self) -> list[float]:
+        """The most memory, in MB, that each epoch of each trial held on its device."""
+        metrics = (line.report.metrics for trial in self.trials() for line in trial.curve())
+        return [m["peak_memory_mb"] for m in metrics if "peak_memory_mb" in m]
+
     def objectives(self) -> tuple[Objective, ...]:
         """What the sweep is to find, the first moving everything."""
         spec = read_json(self.folder / "spec.json") or {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -10,6 +10,8 @@ from optuna.trial import TrialState as OptunaState
 from . import record
 from .ledger import Ledger
 from .types import TrialResult, TrialState
+
+EpochSeconds = Mapping[tuple[int, int], float]
 
 
 def failed(ledger: Ledger, trials: Sequence[FrozenTrial]) -> str | None:
@@ -22,22 +24,37 @@ def failed(ledger: Ledger, trials: Sequence[FrozenTrial]) -> str | None:
     return f"{len(bad)} trials failed (max_failures: {limit}); the last: {bad[-1]['error']}"
 
 
-def spent(ledger: Ledger, trials: Sequence[FrozenTrial], wall_s: float) -> str | None:
+def spent(
+    ledger: Ledger, trials: Sequence[FrozenTrial], wall_s: float, epochs_s: EpochSeconds
+) -> str | None:
     """Say which budget for new configurations is used up; None while there is some left."""
     search = ledger.spec.search
     target = int(ledger.attrs().get(record.TARGET, search.trials))
     if sum(1 for t in trials if _counts(t)) >= target:
         return f"{target} trials"
-    if search.wall_hours is not None and wall_s >= search.wall_hours * 3600:
-        return f"{search.wall_hours} hours"
-    if search.gpu_hours is not None:
-        gpus = ledger.spec.resources.gpus * ledger.spec.resources.workers
-        if sum(r.seconds for r in _results(trials)) * gpus / 3600 >= search.gpu_hours:
-            return f"{search.gpu_hours} GPU hours"
+    if (hours := hours_spent(ledger, wall_s, epochs_s)) is not None:
+        return hours
     if search.no_improvement is not None and len(ledger.spec.objectives) == 1:
         since = _since_best(ledger, _results(trials))
         if since >= search.no_improvement:
             return f"no improvement in {since} trials"
+    return None
+
+
+def hours_spent(ledger: Ledger, wall_s: float, epochs_s: EpochSeconds) -> str | None:
+    """Say which hard budget is used up: one that stops what runs, after the epoch in hand.
+
+    epochs_s: seconds of the epochs that this process was told of, by trial and epoch.
+    """
+    search = ledger.spec.search
+    if search.wall_hours is not None and wall_s >= search.wall_hours * 3600:
+        return f"{search.wall_hours} hours"
+    if search.gpu_hours is not None:
+        ended = {r.number: r.seconds for r in _results(ledger.trials())}
+        running = sum(s for (number, _), s in epochs_s.items() if number not in ended)
+        gpus = ledger.spec.resources.gpus * ledger.spec.resources.workers
+        if (sum(ended.values()) + running) * gpus / 3600 >= search.gpu_hours:
+            return f"{search.gpu_hours} GPU hours"
     return None
 
 

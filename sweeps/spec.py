@@ -26,7 +26,8 @@ class Search:
     sampler, pruner: `{name: tpe}` and the options of that file of `samplers/` or `pruners/`.
     trials: how many; seed: of the sampler. max_failures: failed trials (error, NaN) that are
     replaced before the sweep gives up. wall_hours: time that drivers spend on it; gpu_hours: epoch
-    time times GPUs a trial; no_improvement: finished trials since the best one.
+    time times GPUs a trial; both are hard: what runs then is stopped (pruned) after the epoch in
+    hand. no_improvement: finished trials since the best one.
     """
 
     sampler: Any  # a mapping
@@ -59,6 +60,8 @@ class Resources:
     that uses more fails alone. concurrent: trials at once; None is as many as fit.
     custom: names of Ray's own resources. workers: processes that train one trial together (DDP);
     the other figures are per worker. attempts: times a trial is started again after a lost worker.
+    pack: measure the first trial, then run as many as fit: `gpus: 1` is shared, by what a trial
+    held of it; without GPUs `memory_gb` is found.
     """
 
     cpus: float = 1
@@ -67,6 +70,7 @@ class Resources:
     concurrent: int | None = None
     workers: int = 1
     attempts: int = 10
+    pack: bool = False
     custom: Any = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -80,6 +84,10 @@ class Resources:
                 raise ValueError(f"need {name} > 0, got {value}.")
         if self.attempts < 0:
             raise ValueError(f"need attempts >= 0, got {self.attempts}.")
+        if self.pack and (self.workers != 1 or self.gpus not in (0, 1)):
+            raise ValueError("need workers: 1 and gpus: 1 (to be shared) or 0 with pack: true.")
+        if self.pack and not self.gpus and self.memory_gb is not None:
+            raise ValueError("need no memory_gb with pack: true and no GPUs: it is measured.")
         if not isinstance(self.custom, Mapping):
             raise ValueError(
                 f"need custom to be a block of names and amounts, got {self.custom!r}."

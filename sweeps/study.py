@@ -49,6 +49,7 @@ class Study:
         self.home = home
         self.ledger = Ledger(spec, folder)
         self._issued: set[int] = set()
+        self._epochs_s: dict[tuple[int, int], float] = {}
         self._proposals: Proposals | None = None
         self._population = population_of(self.ledger, self.trial_folder)
         self._since = time.monotonic()
@@ -104,7 +105,7 @@ class Study:
             return Waiting("paused")
         if self.control == "stop":
             return self._finished("stopped")
-        reason = budgets.spent(self.ledger, trials, self._wall_s())
+        reason = budgets.spent(self.ledger, trials, self._wall_s(), self._epochs_s)
         if self._population is not None:
             member = self._population.ready(self._issued, is_complete=reason is not None)
             if member is not None:
@@ -142,6 +143,7 @@ class Study:
         trial = self.ledger.trial(number)
         if trial.state is not OptunaState.RUNNING:  # continued after its end
             return self.ledger.attrs().get(record.stop_key(number)) is not None
+        self._epochs_s[number, report.epoch] = report.metrics.get("epoch_s", 0.0)
         last = max(trial.intermediate_values, default=0)
         if report.epoch < last:
             return False
@@ -153,6 +155,8 @@ class Study:
         if report.stopped_by is not None:
             return False
         if self.ledger.attrs().get(record.stop_key(number)) is not None:
+            return True
+        if budgets.hours_spent(self.ledger, self._wall_s(), self._epochs_s) is not None:
             return True
         is_judged = record.REPLICATE_OF not in trial.user_attrs and self._population is None
         if not is_judged or len(self.spec.objectives) > 1:

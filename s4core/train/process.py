@@ -34,14 +34,17 @@ def reset_process(*, threads: int | None = None, gpu_fraction: float = 1.0) -> N
         torch.cuda.set_per_process_memory_fraction(gpu_fraction)
 
 
-def join_group(*, rank: int, world: int, address: str, timeout_s: float = 120.0) -> None:
+def join_group(
+    *, rank: int, world: int, address: str, device: str | None = None, timeout_s: float = 120.0
+) -> None:
     """Become process `rank` of `world` that train one model together, by torch.distributed.
 
-    address: host:port that rank 0 listens on. NCCL if there is a CUDA device, gloo on CPU. Blocks
-    until all have joined; raises after `timeout_s`, and when one of them is lost in a collective.
+    address: host:port that rank 0 listens on. NCCL if there is a CUDA device and `device` is not
+    "cpu", else gloo. Blocks until all have joined; raises after `timeout_s`, and when one of them
+    is lost in a collective.
     """
     dist.init_process_group(
-        "nccl" if torch.cuda.is_available() else "gloo",
+        "nccl" if device != "cpu" and torch.cuda.is_available() else "gloo",
         init_method=f"tcp://{address}",
         rank=rank,
         world_size=world,

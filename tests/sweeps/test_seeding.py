@@ -9,7 +9,7 @@ import pytest
 
 import sweeps
 from s4core.train.report import EpochReport
-from sweeps import Finished, Outcome, Study, TrialResult, TrialSpec, TrialState
+from sweeps import Finished, Outcome, Study, TrialResult, TrialSpec, TrialState, Waiting
 
 Load = Callable[..., sweeps.SweepSpec]
 
@@ -142,3 +142,21 @@ def test_a_budget_ends_the_sweep(load: Load, tmp_path: Path, extra: str, reason:
         study.tell(outcome.result(asked))
     assert asked == Finished(reason)
     assert i in (0, 2, 3)
+
+
+def test_a_budget_of_hours_also_stops_what_runs(load: Load, tmp_path: Path) -> None:
+    """0.001 GPU hours are 3.6 s: two trials of 1 s epochs may do four epochs between them."""
+    text = TEXT.replace("trials: 5", "trials: 50, gpu_hours: 0.001") + "resources: {gpus: 1}\n"
+    study = Study.create(load(text), tmp_path)
+    study.recover()
+    first, second = study.ask(), study.ask()
+    assert isinstance(first, TrialSpec) and isinstance(second, TrialSpec)
+    stopped = []
+    for epoch in (1, 2):
+        for spec in (first, second):
+            metrics = {"val/accuracy": 0.5, "epoch_s": 1.0}
+            stopped.append(study.report(spec.number, EpochReport(epoch=epoch, metrics=metrics)))
+            again = study.report(spec.number, EpochReport(epoch=epoch, metrics=metrics))
+            assert again == stopped[-1], "an epoch that is said again is not paid again"
+    assert stopped == [False, False, False, True]
+    assert study.ask() == Waiting("0.001 GPU hours; 2 still running")

@@ -19,11 +19,12 @@ class Config:
     """fault strikes in training step `at` (1, 2, ... since the process took up the trial).
 
     raise: a ValueError; nan: the loss is NaN from there on; kill: SIGKILL of the process, each
-    time; kill_once: only if `marker` is not there yet; greedy: memory until somebody objects.
+    time; kill_once: only if `marker` is not there yet; greedy: memory until somebody objects;
+    hold: 1.2 GB for two seconds.
     delay_s: seconds that every training step takes; marker: a file that steps leave behind.
     """
 
-    fault: Literal["none", "raise", "nan", "kill", "kill_once", "greedy"] = "none"
+    fault: Literal["none", "raise", "nan", "kill", "kill_once", "greedy", "hold"] = "none"
     at: int = 6
     delay_s: float = 0.0
     marker: str = ""
@@ -59,6 +60,11 @@ class Faulty(nn.Module):
             case "kill_once" if not Path(self.config.marker).exists():
                 Path(self.config.marker).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "hold" if self.steps == self.config.at:
+                held = torch.ones(300_000_000)
+                for _ in range(20):  # in between, the guard's exception can be raised
+                    time.sleep(0.1)
+                del held
             case "greedy":
                 hoard = [torch.ones(4_000_000)]
                 while True:

@@ -1,12 +1,13 @@
-"""The DPLR kernel from C~ on the FFT nodes: S4's own algorithm, without its singularity.
+"""The DPLR kernel from C~ on the FFT nodes: S4's own algorithm, with FFTs in place of Cauchy sums.
 
-The truncated generating function is K^(omega) = C~ (I - A_bar omega)^-1 B_bar; Woodbury's formula
-makes it a few Cauchy sums over the modes.  Written with cos and sin of half the node's angle
-(float64 angles: nodes made in float32 cost three digits at L = 16384) nothing is divided by
-1 + omega, and with conjugate pairs merged the sums are real matrix products with two real tables,
-made block by block and made again in the backward.
+The truncated generating function is K^(omega) = C~ (I - omega A_bar)^-1 B_bar, and Woodbury's
+formula makes it a few sums over the modes, sum_n v_n / (1 - omega d_n) with d the diagonal of the
+discrete system.  At the nodes omega^L = 1 such a sum is the DFT of the kernel of a *diagonal*
+system, sum_n v_n / (1 - d_n^L) d_n^l for l < L, which two small tables give (see vandermonde.py):
+O(N sqrt(L)) exponentials and real matrix products, where S4 evaluates N L / 2 fractions for each.
+There is no node at which anything is divided by zero, and no complex table.
 
-Source: S4, arXiv:2111.00396, appendix C.3; the half-angle form is our own.
+Source: S4, arXiv:2111.00396, appendix C.3; the sums by FFT are our own.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import math
 import torch
 
 from ..shapes import Complex, Float, Tensor
-from .discretize import per_mode
-from .dplr import krylov_kernel
+from .discretize import LOWEST_LOG, discretize, per_mode
+from .dplr import dplr_discretize, krylov_kernel
 from .operator import Operator, opaque
 from .precision import full_precision
+from .vandermonde import power_sums, power_sums_backward
 
-# Up to here the Cauchy form is faster: it costs L per mode, Krylov log2(L) N^2.
-CAUCHY_LENGTH = 2048
-# Numbers per table block: two tables of 512 KB in float32 stay in an L2 cache.
-BLOCK = 1 << 17
+# Sums in float32 are within 1.2e-5 of float64 from this length on, up to this many states.
+NARROW_LENGTH, NARROW_STATES = 512, 64
+# Steps per state beyond which Krylov is faster, measured at N = 8 to 128.
+LONGEST_NARROW, LONGEST = 128, 32
+# Numbers in the kernels of one block of features: 4 MB in float32.
+BLOCK = 1 << 20
 
 
 def truncated_dplr_kernel(
@@ -39,15 +43,18 @@ def truncated_dplr_kernel(
 ) -> Float[Tensor, "C H L"]:
     """The kernel of `dplr_kernel` for C~ = C (I - A_bar^length), the tensor that S4 trains.
 
-    is_damped: |P|^2 is not much larger than -Re A (as for LegS, not for Fourier inits); up to 2048
-    steps Cauchy sums then serve, which are 2.5 times faster.  Next to undamped modes Woodbury's
-    formula is a difference of large numbers, and float32 keeps three digits of it; Krylov with C
-    recovered serves there.  In float64 both agree to 1e-11.
+    is_damped: -Re A is not small against 1 (as in LegS, not in the Fourier inits).  Next to
+    undamped modes Woodbury's formula is a difference of large numbers, and so it is a little in
+    short kernels and with many modes: the sums are then made in float64, which takes twice as long.
+    Krylov serves where it is faster: it costs N^2 log L a feature, the FFTs N^1/2 L.
+    length >= 1; one with a large prime factor makes the FFTs slow.
     Source: S4, arXiv:2111.00396, appendix C.3.
     """
-    if length <= CAUCHY_LENGTH and is_damped:
-        return cauchy_kernel(A, P, B, C_tilde, dt, length)
-    return krylov_kernel(A, P, B, C_tilde, dt, length)
+    N = 2 * A.shape[-1]
+    is_narrow = is_damped and N <= NARROW_STATES and length >= NARROW_LENGTH
+    if length > N * (LONGEST_NARROW if is_narrow else LONGEST):
+        return krylov_kernel(A, P, B, C_tilde, dt, length)
+    return cauchy_kernel(A, P, B, C_tilde, dt, length, is_narrow=is_narrow)
 
 
 @full_precision
@@ -58,30 +65,12 @@ def cauchy_kernel(
     C_tilde: Complex[Tensor, "C H n"],
     dt: Float[Tensor, " ..."],
     length: int,
+    *,
+    is_narrow: bool = False,
 ) -> Float[Tensor, "C H L"]:
-    """`truncated_dplr_kernel` by Cauchy sums at any length."""
-    K: Tensor = _cauchy_kernel(A, P, B, C_tilde, dt, length)
+    """`truncated_dplr_kernel` by FFTs at any length; is_narrow: sums in the dtype of C~."""
+    K: Tensor = _cauchy_kernel(A, P, B, C_tilde, dt, length, is_narrow)
     return K
-
-
-def _kernel(A: Tensor, P: Tensor, B: Tensor, C_tilde: Tensor, dt: Tensor, length: int) -> Tensor:
-    dtype, channels, rank = C_tilde.real.dtype, C_tilde.shape[0], P.shape[0]
-    A, P, B, C = (t.to(torch.complex128) for t in (A, P, B, C_tilde))
-    step = per_mode(dt).double()
-    w = A * step
-    left = torch.cat([C, P.conj()]).transpose(0, 1)
-    right = torch.cat([B.unsqueeze(0), P]).transpose(0, 1)
-    v = (left.unsqueeze(2) * (right * step.unsqueeze(1)).unsqueeze(1)).flatten(1, 2)
-    V = torch.cat([v.real, (v * w.conj().unsqueeze(1)).real], 1).to(dtype)
-    norm, real = w.real.square() + w.imag.square(), w.real.to(dtype)
-    nodes = _nodes(length, A.device)
-    S: Tensor = _cauchy_sums(V, norm, real, nodes)
-    c, s = nodes[0].to(dtype), nodes[1].to(dtype)
-    sums = _numerators(S, c, s).view(-1, channels + rank, 1 + rank, nodes.shape[-1])
-    turn = torch.polar(torch.full_like(nodes[2], 2.0), nodes[2])
-    K_hat = _woodbury(sums, channels, c) * turn.to(sums.dtype)
-    K: Tensor = torch.fft.irfft(K_hat, n=length)
-    return K.transpose(0, 1)
 
 
 def truncated_dplr_kernel_ref(
@@ -114,99 +103,109 @@ def truncated_dplr_kernel_ref(
     return K
 
 
-def _nodes(length: int, device: torch.device) -> Float[Tensor, "6 F"]:
-    """c, s, angle, c^2, 4 s c and 4 s^2 of half the angle of each FFT node."""
-    half = math.pi * torch.arange(length // 2 + 1, dtype=torch.float64, device=device) / length
-    c, s = torch.cos(half), torch.sin(half)
-    if length % 2 == 0:
-        c[-1] = 0
-    return torch.stack([c, s, half, c * c, 4 * s * c, 4 * s * s])
+def _kernel(
+    A: Tensor, P: Tensor, B: Tensor, C_tilde: Tensor, dt: Tensor, length: int, is_narrow: bool
+) -> Tensor:
+    """All that is done once per mode, in float64."""
+    first, B_bar = dplr_discretize(A, P, B, dt)
+    log_d, _ = discretize(A.to(torch.complex128), per_mode(dt).double(), "bilinear")
+    re, im = log_d.real.clamp(min=LOWEST_LOG), log_d.imag
+    left = torch.cat([C_tilde.to(torch.complex128).transpose(0, 1), first.right], 1)
+    right = torch.cat([B_bar.unsqueeze(1), first.left], 1)
+    repeated = -1 / torch.expm1(length * torch.complex(re, im))
+    weight = left.unsqueeze(2) * (right * repeated.unsqueeze(1)).unsqueeze(1)
+    dtype = C_tilde.real.dtype
+    sums = dtype if is_narrow else torch.float64
+    K: Tensor = _closed_loop(re, im, weight.real, weight.imag, length, sums)
+    return K.transpose(0, 1).to(dtype)
 
 
-def _numerators(S: Float[Tensor, "2 H V2 F"], c: Tensor, s: Tensor) -> Complex[Tensor, "H V F"]:
-    """sum_n (2 i s a_n - c b_n) (M1 + i M2) from the four real products."""
-    s = 2 * s
-    half = S.shape[2] // 2
-    (a1, b1), (a2, b2) = ((S[i][:, :half], S[i][:, half:]) for i in (0, 1))
-    return torch.complex(-s * a2 - c * b1, s * a1 - c * b2)
-
-
-def _woodbury(r: Complex[Tensor, "H X Y F"], channels: int, c: Tensor) -> Complex[Tensor, "H C F"]:
-    """r_CB - 2c r_CP (I + 2c r_QP)^-1 r_QB."""
-    rank = r.shape[2] - 1
-    CB, CP, QB = r[:, :channels, 0], r[:, :channels, 1:], r[:, channels:, 0]
-    inner = 2 * c * r[:, channels:, 1:]
-    if rank == 1:
-        return CB - 2 * c * CP[:, :, 0] * QB / (1 + inner[:, 0])
-    if rank == 2:
-        p, q, s, t = inner[:, 0, 0] + 1, inner[:, 0, 1], inner[:, 1, 0], inner[:, 1, 1] + 1
-        scale = 2 * c / (p * t - q * s)
-        x, y = (t * QB[:, 0] - q * QB[:, 1]) * scale, (p * QB[:, 1] - s * QB[:, 0]) * scale
-        return CB - CP[:, :, 0] * x.unsqueeze(1) - CP[:, :, 1] * y.unsqueeze(1)
-    eye = torch.eye(rank, dtype=r.dtype, device=r.device)
-    inner = inner.permute(0, 3, 1, 2) + eye
-    solved = torch.linalg.solve(inner, (2 * c * QB).transpose(1, 2).unsqueeze(-1)).squeeze(-1)
-    return CB - torch.einsum("hcrf,hfr->hcf", CP, solved)
-
-
-def _tables(norm: Tensor, real: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """M1 + i M2 = 1 / (alpha - i beta), alpha = |w|^2 c^2 - 4 s^2, beta = 4 s c Re w.
-
-    alpha is a difference that vanishes next to each mode's frequency, so it is made in float64.
-    """
-    alpha = torch.addcmul(-nodes[5], norm.unsqueeze(-1), nodes[3]).to(real.dtype)
-    beta = real.unsqueeze(-1) * nodes[4].to(real.dtype)
-    scale = torch.mul(alpha, alpha).addcmul_(beta, beta)
-    scale.clamp_(min=torch.finfo(scale.dtype).tiny).reciprocal_()
-    return alpha.mul_(scale), beta.mul_(scale)
-
-
-def _forward(V: Tensor, norm: Tensor, real: Tensor, nodes: Tensor) -> tuple[Tensor]:
-    """S[0] = V M1, S[1] = V M2 for V (H, 2V, n); the tables live for one block of features."""
-    S = V.new_empty(2, V.shape[0], V.shape[1], nodes.shape[-1])
-    for block in _blocks(V, nodes):
-        M1, M2 = _tables(norm[block], real[block], nodes)
-        torch.bmm(V[block], M1, out=S[0, block])
-        torch.bmm(V[block], M2, out=S[1, block])
-    return (S,)
+def _forward(
+    re: Tensor, im: Tensor, wr: Tensor, wi: Tensor, length: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """K (H, C, L) of weights (H, C + R, 1 + R, n), and what the backward wants of the spectra."""
+    H, rows, columns, _ = wr.shape
+    omega = _nodes(length, dtype, re.device)
+    K = re.new_empty(H, rows - columns + 1, length, dtype=dtype)
+    spectra = omega.new_empty(H, rows, columns, len(omega))
+    for block in _blocks(wr, length):
+        of_re, of_im = (w[block].flatten(1, 2) for w in (wr, wi))
+        k = power_sums(re[block], im[block], of_re, of_im, length, dtype)
+        T = spectra[block]
+        torch.fft.rfft(k, n=length, out=T.view(len(k), rows * columns, len(omega)))
+        torch.fft.irfft(_eliminate(T, omega), n=length, out=K[block])
+    return K, spectra
 
 
 def _backward(
-    dS: Tensor, V: Tensor, norm: Tensor, real: Tensor, nodes: Tensor
-) -> tuple[Tensor, ...]:
-    dV, dnorm, dreal = torch.empty_like(V), torch.empty_like(norm), torch.empty_like(real)
-    for block in _blocks(V, nodes):
-        M1, M2 = _tables(norm[block], real[block], nodes)
-        d1, d2 = dS[0, block], dS[1, block]
-        dV[block] = torch.bmm(d1, M1.transpose(1, 2)).baddbmm_(d2, M2.transpose(1, 2))
-        Vt = V[block].transpose(1, 2)
-        g1, g2 = torch.bmm(Vt, d1), torch.bmm(Vt, d2)
-        # M = 1 / (alpha - i beta) has dM/dalpha = -M^2 and dM/dbeta = i M^2.
-        cross = (M1 * M2).mul_(-2)
-        square = M2.mul_(M2).addcmul_(M1, M1, value=-1)
-        dalpha = (g1 * square).addcmul_(g2, cross)
-        dbeta = g1.mul_(cross).addcmul_(g2, square, value=-1)
-        dnorm[block] = torch.matmul(dalpha, nodes[3].to(V.dtype))
-        dreal[block] = torch.matmul(dbeta, nodes[4].to(V.dtype))
-    return dV, dnorm, dreal, torch.zeros_like(nodes)
+    dK: Tensor, re: Tensor, im: Tensor, wr: Tensor, wi: Tensor, spectra: Tensor, length: int,
+    dtype: torch.dtype,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """irfft(g(rfft(k))) has the adjoint irfft(conj(g') rfft(dK)), as both are real."""
+    found: list[tuple[Tensor, ...]] = []
+    for block in _blocks(wr, length):
+        dT = _eliminate_backward(torch.fft.rfft(dK[block], n=length), spectra[block])
+        dk = torch.fft.irfft(dT.flatten(1, 2), n=length)
+        of_re, of_im = (w[block].flatten(1, 2) for w in (wr, wi))
+        found.append(power_sums_backward(dk, re[block], im[block], of_re, of_im, length, dtype))
+    dre, dim, dwr, dwi = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return dre, dim, dwr.view_as(wr), dwi.view_as(wi)
 
 
-def _blocks(V: Tensor, nodes: Tensor) -> list[slice]:
-    H, _, n = V.shape
-    step = max(1, BLOCK // (n * nodes.shape[-1]))
+def _nodes(length: int, dtype: torch.dtype, device: torch.device) -> Complex[Tensor, " F"]:
+    """omega at the FFT nodes, from float64 angles."""
+    angle = torch.arange(length // 2 + 1, dtype=torch.float64, device=device) * (2 / length)
+    turn = torch.polar(torch.ones_like(angle), -math.pi * angle)
+    return turn.to(torch.complex64 if dtype == torch.float32 else torch.complex128)
+
+
+def _eliminate(T: Complex[Tensor, "H X Y F"], omega: Tensor) -> Complex[Tensor, "H C F"]:
+    """K^ = T_CB + omega T_Cl (I - omega T_rl)^-1 T_rB, one rank at a time, in place.
+
+    T keeps what the backward wants: of each rank its column x, its row y and, in the corner, s.
+    No pivoting: each rank taken away leaves a stable system, whose determinants are not zero.
+    """
+    for r in range(T.shape[2] - 1, 0, -1):
+        corner, x, y = T[:, -1, -1], T[:, :-1, r], T[:, -1, :r]
+        s = corner.mul_(omega).sub_(1).neg_().reciprocal_().mul_(omega)
+        T = T[:, :-1, :r].addcmul_((x * s.unsqueeze(1)).unsqueeze(2), y.unsqueeze(1))
+    return T[:, :, 0]
+
+
+def _eliminate_backward(
+    G: Complex[Tensor, "H C F"], kept: Complex[Tensor, "H X Y F"]
+) -> Complex[Tensor, "H X Y F"]:
+    """The gradient of T from that of K^."""
+    (H, X, Y, F), kept = kept.shape, kept.conj_physical()
+    dT = kept.new_empty(H, X, Y, F)
+    dT[:, : G.shape[1], 0] = G
+    for r in range(1, Y):
+        row = X - Y + r
+        x, y, s = kept[:, :row, r], kept[:, row, :r], kept[:, row, r]
+        through = dT[:, :row, :r] * s[:, None, None]
+        dx = torch.mul(through, y.unsqueeze(1)).sum(2)
+        dT[:, :row, r] = dx
+        dT[:, row, :r] = (through * x.unsqueeze(2)).sum(1)
+        dT[:, row, r] = (dx * x).sum(1).mul_(s)
+    return dT
+
+
+def _blocks(weight: Float[Tensor, "H X Y n"], length: int) -> list[slice]:
+    H, rows, columns, _ = weight.shape
+    step = max(1, BLOCK // (rows * columns * length)) if weight.device.type == "cpu" else H
     return [slice(h, min(h + step, H)) for h in range(0, H, step)]
 
 
-_cauchy_sums = Operator(
-    "cauchy_sums",
-    "Tensor V, Tensor norm, Tensor real, Tensor nodes",
-    "S",
-    keep="V, norm, real, nodes",
+_closed_loop = Operator(
+    "closed_loop",
+    "Tensor re, Tensor im, Tensor wr, Tensor wi, SymInt length, ScalarType dtype",
+    "K, spectra",
+    keep="re, im, wr, wi, spectra",
     forward=_forward,
     backward=_backward,
 )
 _cauchy_kernel = opaque(
     "cauchy_kernel",
-    "Tensor A, Tensor P, Tensor B, Tensor C, Tensor dt, SymInt length",
+    "Tensor A, Tensor P, Tensor B, Tensor C, Tensor dt, SymInt length, bool is_narrow",
     _kernel,
 )

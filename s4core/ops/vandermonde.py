@@ -80,30 +80,34 @@ def vandermonde(
     return K.transpose(0, 1)
 
 
-def split_length(length: int) -> tuple[int, int]:
-    """Block b (a power of two near sqrt(length)) and the number of blocks that cover length."""
-    b = 1 << math.ceil(math.log2(math.sqrt(length)))
+def split_length(length: int, channels: int = 1) -> tuple[int, int]:
+    """Block b (a power of two) and the number of blocks that cover length.
+
+    b is near sqrt(channels length): every channel has a table of its own over the blocks.
+    """
+    b = 1 << math.ceil(math.log2(math.sqrt(channels * length)))
     return b, -(-length // b)
 
 
-def _forward(
+def power_sums(
     re: Tensor, im: Tensor, wr: Tensor, wi: Tensor, length: int, dtype: torch.dtype
-) -> tuple[Tensor]:
-    """Inputs in float64: re, im (H, n) of log z; wr, wi (H, C, n).  Output (H, C, L)."""
-    b, blocks = split_length(length)
+) -> Float[Tensor, "H C L"]:
+    """`vandermonde` without gradients; in float64 re, im (H, n) of log z and wr, wi (H, C, n)."""
+    b, blocks = split_length(length, wr.shape[1])
     squares, weight = _squares(re, im, b, blocks, dtype), _complex(2 * wr, 2 * wi, dtype)
     K = weight.real.new_empty(len(re), wr.shape[1], blocks, b)
     for part in _parts(weight, b, blocks):
         Q, Z = _tables(squares[:, part], b, blocks)
         P = (weight[part].unsqueeze(2) * Z.unsqueeze(1)).conj_physical_().flatten(1, 2)
         torch.bmm(_real(P), _real(Q).transpose(1, 2), out=K[part].flatten(1, 2))
-    return (K.flatten(2)[..., :length],)
+    return K.flatten(2)[..., :length]
 
 
-def _backward(
+def power_sums_backward(
     dK: Tensor, re: Tensor, im: Tensor, wr: Tensor, wi: Tensor, length: int, dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
-    b, blocks = split_length(length)
+    """The gradients of re, im, wr and wi from dK (H, C, L)."""
+    b, blocks = split_length(length, wr.shape[1])
     (H, C, n), pad = wr.shape, blocks * b - length
     dK = (torch.nn.functional.pad(dK, (0, pad)) if pad else dK).reshape(H, C * blocks, b)
     squares, weight = _squares(re, im, b, blocks, dtype), _complex(2 * wr, 2 * wi, dtype)
@@ -184,8 +188,8 @@ _vandermonde = Operator(
     "Tensor re, Tensor im, Tensor wr, Tensor wi, SymInt length, ScalarType dtype",
     "K",
     keep="re, im, wr, wi",
-    forward=_forward,
-    backward=_backward,
+    forward=lambda *inputs: (power_sums(*inputs),),
+    backward=power_sums_backward,
 )
 
 

@@ -24,7 +24,6 @@ from ..ops.dplr import (
 )
 from ..shapes import Complex, Float, Tensor
 from .modes import AbstractModes, ModeOptions, StepState, parameter
-from .transforms import FLOOR
 
 
 @config
@@ -50,9 +49,8 @@ class DplrSSM(AbstractModes):
         self.options, self.l_max = options, l_max
         system, C = self.initial(rank=options.rank)
         self.P = parameter(torch.view_as_real(system.P))
-        strength = system.P.abs().square().sum(0)
-        # What Woodbury's formula may lose of float32; LegS has 27, the Fourier inits 20,000.
-        self.is_damped = bool((strength < 100 * -system.Lambda.real.clamp(max=-FLOOR)).all())
+        # LegS has 1/2 everywhere, the Fourier inits 1e-4: see `truncated_dplr_kernel`.
+        self.is_damped = bool((system.Lambda.real <= -0.1).all())
         self.C: nn.Parameter
         self.store_readout(C)
 

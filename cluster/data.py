@@ -17,6 +17,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import probe
+from cluster.telling import Tell, Teller, listen
 from sweeps import SweepSpec
 
 
@@ -41,20 +42,21 @@ def data_blocks(spec: SweepSpec) -> list[Mapping[str, Any]]:
     return list(blocks.values())
 
 
-def prepare_everywhere(blocks: list[Mapping[str, Any]], home: str) -> list[NodeReport]:
+def prepare_everywhere(blocks: list[Mapping[str, Any]], home: str, tell: Tell) -> list[NodeReport]:
     """Open each data set once on every node that is alive.
 
-    blocks: data blocks with `name` and options, without ranges.
+    blocks: data blocks with `name` and options, without ranges. tell: hears of the progress.
     Raises data_prep.DataError when a data set cannot be prepared.
     """
     plain = [dict(block) for block in blocks]
-    calls = [
-        _on_node(node["NodeID"]).remote(plain, home, node["NodeManagerAddress"])
-        for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("CPU", 0) > 0
-    ]
+    nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) > 0]
+    tasks = []
+    for node in nodes:
+        address, teller = node["NodeManagerAddress"], Teller()
+        call = _on_node(node["NodeID"]).remote(plain, home, address, teller)
+        tasks.append((call, teller))
     try:
-        reports: list[NodeReport] = ray.get(calls)
+        reports: list[NodeReport] = listen(tasks, tell)
     except ray.exceptions.RayTaskError as error:
         # The user's mistake, not the task's traceback.
         raise (error.cause or error) from None
@@ -67,10 +69,17 @@ def _on_node(node_id: str) -> Any:
 
 
 @ray.remote(num_cpus=0, max_retries=2)  # type: ignore[untyped-decorator]
-def _prepare(blocks: list[dict[str, Any]], home: str, address: str) -> NodeReport:
+def _prepare(blocks: list[dict[str, Any]], home: str, address: str, tell: Tell) -> NodeReport:
     from sweeps.remote_home import open_anywhere
 
-    opened = {b["name"]: open_anywhere(b, home=Path(home)).fingerprint for b in blocks}
+    opened = {}
+    for block in blocks:
+        name = block["name"]
+
+        def told(what: str, done: int, total: int, name: str = name) -> None:
+            tell(f"{name} {what}", done, total)
+
+        opened[name] = open_anywhere(block, home=Path(home), progress=told).fingerprint
     return NodeReport(
         address=address,
         host=socket.gethostname(),

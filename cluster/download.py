@@ -36,6 +36,7 @@ def prepare_block(name: str, options: Mapping[str, Any], args: argparse.Namespac
 
     Raises data_prep.DataError for a wrong option, missing raw files, a server's failure.
     """
+    from cluster.bars import bars
     from data_prep import Network, prepare
     from sweeps.home import home
 
@@ -46,8 +47,8 @@ def prepare_block(name: str, options: Mapping[str, Any], args: argparse.Namespac
     given = dict(options)
     if args.raw:
         given["raw"] = args.raw
-    with _bars() as bars, _map(args) as spread:
-        entry = prepare(name, given, home=home(), network=network, map=spread, progress=bars)
+    with bars() as progress, _map(args) as spread:
+        entry = prepare(name, given, home=home(), network=network, map=spread, progress=progress)
     rows = ", ".join(f"{split} {s.rows:,}" for split, s in entry.splits.items())
     print(f"{name}: {rows} rows, {entry.bytes / 1e6:,.1f} MB in {entry.folder}")
 
@@ -69,21 +70,3 @@ def _map(args: argparse.Namespace) -> Iterator[Any]:
         yield ray_map
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def _bars() -> Iterator[Any]:
-    """Give a progress callback (what, done, in all or 0) that draws a bar for each thing."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    with Progress(
-        "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    ) as shown:
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = shown.add_task(what, total=total or None)
-            shown.update(tasks[what], completed=done, total=total or None)
-
-        yield progress

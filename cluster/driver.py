@@ -134,12 +134,14 @@ class Driver:
             wait_for_room(self.placement, self.show.note)
         capacity, pack = Capacity.of(self.placement), self.study.spec.resources.pack
         what = "one trial first, to be measured" if pack else f"{self._fits()} trial(s) at a time"
+        self.show.note("preparing data")
+        blocks = data_blocks(self.study.spec)
+        nodes = prepare_everywhere(blocks, str(self.home), self.show.progress)
         self.show.note(
             f"{capacity.nodes} node(s), {capacity.cpus:g} CPUs, {capacity.gpus:g} GPUs: {what}"
         )
         if capacity.gpus and not self.placement.gpus:
             self.show.note("the GPUs are left alone: resources.gpus is 0")
-        nodes = prepare_everywhere(data_blocks(self.study.spec), str(self.home))
         about = capture.describe(nodes)
         capture.keep(self.study.folder, about)
         for line in capture.differences(nodes):
@@ -223,7 +225,7 @@ class Driver:
         if not self.settings.test or self.stop.count or self.study.best() is None:
             return None
         self.show.note("testing the best trial")
-        return test_best(self.study, self.home, self.placement)
+        return test_best(self.study, self.home, self.placement, self.show.progress)
 
 
 def _one() -> int:

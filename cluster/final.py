@@ -9,11 +9,14 @@ from pathlib import Path
 import ray
 
 from cluster.placement import Placement
+from cluster.telling import Tell, Teller, listen
 from sweeps import Study
 from sweeps.types import TrialSpec
 
 
-def test_best(study: Study, home: Path, placement: Placement) -> dict[str, float] | None:
+def test_best(
+    study: Study, home: Path, placement: Placement, tell: Tell
+) -> dict[str, float] | None:
     """Test metrics of the best trial; None when its data has no test split.
 
     The figures are kept in the trial's test.json and are made again when best.pt is newer.
@@ -22,13 +25,16 @@ def test_best(study: Study, home: Path, placement: Placement) -> dict[str, float
     assert best is not None
     folder = Path(study.trial_folder(best.number))
     task = ray.remote(num_cpus=placement.cpus, num_gpus=placement.gpus, max_retries=2)(test_trial)
-    metrics: dict[str, float] | None = ray.get(task.remote(str(folder), str(home)))
+    teller = Teller()
+    metrics: dict[str, float] | None
+    (metrics,) = listen([(task.remote(str(folder), str(home), teller), teller)], tell)
     return metrics
 
 
-def test_trial(folder: str, home: str) -> dict[str, float] | None:
+def test_trial(folder: str, home: str, tell: Tell) -> dict[str, float] | None:
     """Evaluate best.pt of one trial on the test split and keep the figures in test.json."""
     from s4core import evaluate
+    from sweeps.progress import Counted
     from sweeps.remote_home import bring_trial, open_anywhere, send_test
 
     here = bring_trial(Path(folder), home=Path(home))
@@ -40,7 +46,7 @@ def test_trial(folder: str, home: str) -> dict[str, float] | None:
     dataset = open_anywhere(spec.data, home=Path(home))
     if "test" not in dataset.splits:
         return None
-    metrics = dict(evaluate(here, dataset, split="test", checkpoint="best"))
+    metrics = dict(evaluate(here, Counted(dataset, tell), split="test", checkpoint="best"))
     partial = kept.with_suffix(".tmp")
     partial.write_text(json.dumps(metrics))
     os.replace(partial, kept)

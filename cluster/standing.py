@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+from cluster.pace import spoken
 from dashboards.record import SweepRecord, TrialRecord, read_json
 from sweeps.types import Objective, SweepResult, TrialResult, TrialState
 
@@ -80,11 +81,7 @@ class Standing:
         """When something last happened, in words."""
         if self.changed is None:
             return "-"
-        seconds = max(0.0, time.time() - self.changed)
-        for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-            if seconds >= size:
-                return f"{seconds / size:.0f} {unit} ago"
-        return f"{seconds:.0f} s ago"
+        return f"{spoken(max(0.0, time.time() - self.changed))} ago"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for programs."""

@@ -15,7 +15,7 @@ from data_prep.batches import Batch, batch_indices
 from data_prep.cache import Entry
 from data_prep.card import DatasetCard, Split, TaskInfo
 from data_prep.errors import DataError, nearest
-from data_prep.fetch import Network
+from data_prep.fetch import Network, Progress
 from data_prep.prepare import prepare
 from data_prep.registry import dataset_module, dataset_options
 from data_prep.transforms import Dense, Sound, Stored, Subset, View, to_float
@@ -135,18 +135,19 @@ def open_dataset(
     raw: Path | None = None,
     network: Network | None = None,
     on_device: bool = False,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Open a data set, preparing it first if nobody has (under `<home>/data/<name>/`).
 
     name: a file of `data_prep/datasets/`, or a dotted module of the user's own; options: its
     Options as plain data; raw: the folder of its raw files (default `<home>/raw/<name>`);
     network: how to download missing raw files (None: nothing is downloaded); on_device: see
-    Dataset.
+    Dataset; progress: told (what, done, in all or 0) while it is prepared.
     Raises DataError, in one line that says what to do.
     """
     module = dataset_module(name)
     made = dataset_options(name, options)
-    entry = prepare(name, options, home=home, raw=raw, network=network)
+    entry = prepare(name, options, home=home, raw=raw, network=network, progress=progress)
     parts = {split: entry.part(split) for split in entry.splits}
     stored = Stored(
         options=made,

@@ -5,12 +5,16 @@ Sampled by a thread every two seconds (about 1 ms each time), so that training d
 
 from __future__ import annotations
 
+import contextlib
+import os
 import statistics
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
+from typing import Any
 
 import psutil
+import pynvml
 
 INTERVAL_S = 2.0
 
@@ -19,12 +23,14 @@ class HostSampler:
     """A context manager whose `take` gives the means since it was last called.
 
     The names are those under which MLflow shows a run's system metrics. Processor use is that of
-    this process: 100 is one core. GPUs are the machine's, where nvidia-ml-py is installed.
+    this process: 100 is one core. GPUs are those that CUDA_VISIBLE_DEVICES leaves to it, by their
+    number on the machine.
     """
 
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
         self._interval_s = interval_s
         self._samples: dict[str, list[float]] = {}
+        self._latest: dict[str, float] = {}
         self._guard = threading.Lock()
         self._end = threading.Event()
         self._process = psutil.Process()
@@ -52,6 +58,10 @@ class HostSampler:
             samples, self._samples = self._samples, {}
         return {name: statistics.fmean(values) for name, values in samples.items()}
 
+    def latest(self) -> dict[str, float]:
+        """The last sample; {} before the first."""
+        return self._latest
+
     def _run(self) -> None:
         while not self._end.wait(self._interval_s):
             self._sample()
@@ -63,26 +73,48 @@ class HostSampler:
             "system/system_memory_usage_percentage": psutil.virtual_memory().percent,
             **dict(self._gpus()),
         }
+        self._latest = values
         with self._guard:
             for name, value in values.items():
                 self._samples.setdefault(name, []).append(value)
 
 
-def _gpu_reader() -> Callable[[], Iterator[tuple[str, float]]]:
-    """How to read the GPUs of this machine; reads nothing where there is none."""
-    try:
-        import pynvml  # type: ignore[import-not-found,import-untyped,unused-ignore]
+def gpu_use(sample: Mapping[str, float]) -> float | None:
+    """Mean use of the GPUs in a sample, in percent; None without a GPU."""
+    use = [v for k, v in sample.items() if k.startswith("system/gpu_") and "utilization" in k]
+    return statistics.fmean(use) if use else None
 
+
+def _gpu_reader() -> Callable[[], Iterator[tuple[str, float]]]:
+    """How to read the GPUs of this process; reads nothing where there is none."""
+    try:
         pynvml.nvmlInit()
-    except Exception:  # not installed, or no driver: pynvml.NVMLError, whose class we may not have
+    except pynvml.NVMLError:  # no driver
         return lambda: iter(())
+    handles = list(_handles(os.environ.get("CUDA_VISIBLE_DEVICES")))
 
     def read() -> Iterator[tuple[str, float]]:
-        for i in range(pynvml.nvmlDeviceGetCount()):
-            gpu = pynvml.nvmlDeviceGetHandleByIndex(i)
-            use = pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu
-            yield f"system/gpu_{i}_utilization_percentage", float(use)
-            used = pynvml.nvmlDeviceGetMemoryInfo(gpu).used
-            yield f"system/gpu_{i}_memory_usage_megabytes", used / 1e6
+        for handle in handles:
+            name = f"system/gpu_{pynvml.nvmlDeviceGetIndex(handle)}"
+            with contextlib.suppress(pynvml.NVMLError_NotSupported):  # slices of a GPU (MIG)
+                use = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
+                yield f"{name}_utilization_percentage", float(use)
+            used = pynvml.nvmlDeviceGetMemoryInfo(handle).used
+            yield f"{name}_memory_usage_megabytes", used / 1e6
 
     return read
+
+
+def _handles(visible: str | None) -> Iterator[Any]:
+    """The devices that CUDA shows: all of them, or those listed by number or UUID."""
+    if visible is None:
+        for i in range(pynvml.nvmlDeviceGetCount()):
+            yield pynvml.nvmlDeviceGetHandleByIndex(i)
+        return
+    for word in filter(None, (w.strip() for w in visible.split(","))):
+        if word == "-1":
+            return
+        if word.isdigit():
+            yield pynvml.nvmlDeviceGetHandleByIndex(int(word))
+        else:
+            yield pynvml.nvmlDeviceGetHandleByUUID(word)

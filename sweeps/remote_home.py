@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import Dataset, open_dataset
+from data_prep.fetch import Progress
 from data_prep.remote import Mirror, Remote, is_url, mirror_of
 from data_prep.remote_cache import bring_entry, send_entry
 from s4core.train.report import EpochReport
@@ -188,14 +189,16 @@ def _in_order(folder: Path, root: Path) -> list[str]:
     return [str(p.relative_to(root)) for p in names]
 
 
-def open_anywhere(block: Mapping[str, Any], *, home: Path) -> Dataset:
+def open_anywhere(
+    block: Mapping[str, Any], *, home: Path, progress: Progress | None = None
+) -> Dataset:
     """Open the data of a block: brought from the store if it has them, else sent there."""
     options = {key: value for key, value in block.items() if key != "name"}
     there = mirror()
     if there is None:
-        return open_dataset(block["name"], options, home=home)
+        return open_dataset(block["name"], options, home=home, progress=progress)
     bring_entry(there, block["name"], options)
-    dataset = open_dataset(block["name"], options, home=there.local)
+    dataset = open_dataset(block["name"], options, home=there.local, progress=progress)
     send_entry(there, block["name"], options)
     return dataset
 

@@ -13,6 +13,7 @@ from .errors import StudyError
 from .files import write_json
 from .home import home as default_home
 from .presets import Published, find_preset, preset_names
+from .progress import Counted, Tell
 from .study import Study
 from .trial import open_data, read_metrics
 from .types import TrialResult
@@ -100,11 +101,13 @@ def test_trial(
     split: str = "test",
     checkpoint: str = "best",
     options: Mapping[str, Any] | None = None,
+    tell: Tell | None = None,
 ) -> tuple[int, dict[str, float]]:
     """Score a trial (default: the best) on a split; gives its number and the metrics.
 
     options: of the data set, in place of the trial's (`rate: 2` is the published test on half the
-    sampling rate). The plain test of best.pt is kept in the trial's test.json.
+    sampling rate). The plain test of best.pt is kept in the trial's test.json. tell: hears of the
+    progress.
     """
     trial = pick(study, number)
     folder = study.trial_folder(trial.number)
@@ -114,7 +117,8 @@ def test_trial(
     data = open_data(spec, study.home)
     if split not in data.splits:
         raise StudyError(f"the data have no split {split!r}; there are {', '.join(data.splits)}.")
-    metrics = s4core.evaluate(folder, data, split=split, checkpoint=checkpoint)
+    watched = Counted(data, tell) if tell else data
+    metrics = s4core.evaluate(folder, watched, split=split, checkpoint=checkpoint)
     if (split, checkpoint) == ("test", "best") and not options:
         write_json(folder / "test.json", metrics)
     return trial.number, metrics

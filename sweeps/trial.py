@@ -7,6 +7,7 @@ so a kill between the two costs nothing: the next attempt hears the report and a
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -26,6 +27,7 @@ from .checkout import git_commit
 from .files import write_json
 from .host import HostSampler
 from .lease import Lease
+from .progress import Counted, ProgressFile
 from .types import TrialSpec
 
 
@@ -57,11 +59,13 @@ def run_trial(
         about = {"name": spec.data["name"], "fingerprint": data.fingerprint, "rows": rows}
         write_json(folder / "data.json", about)
     log = MetricsLog(folder / "metrics.jsonl") if rank == 0 else None
+    host = HostSampler()
+    progress = ProgressFile(folder, host.latest) if rank == 0 else None
     reports = s4core.fit(
         s4core.model_config(spec.model),
         task_shape(data),
         s4core.from_mapping(s4core.TrainConfig, spec.train, path="train"),
-        data,
+        Counted(data, progress) if progress else data,
         folder,
         metric=spec.objective.metric,
         mode=spec.objective.mode,
@@ -69,7 +73,7 @@ def run_trial(
         device=device,
         guard=lease.check if rank == 0 else None,
     )
-    with HostSampler() as host:
+    with host, contextlib.closing(progress) if progress else contextlib.nullcontext():
         for report in reports:
             if log is not None and report.epoch > log.epochs:
                 lease.check()

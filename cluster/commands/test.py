@@ -25,18 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     import json
 
+    from cluster.bars import bars
     from sweeps import Study, home
     from sweeps.results import published_of, test_trial
     from sweeps.single import read_settings
 
     study = Study.open(args.name, home())
-    number, metrics = test_trial(
-        study,
-        args.trial,
-        split=args.split,
-        checkpoint=args.checkpoint,
-        options=read_settings(args.data),
-    )
+    with bars() as tell:
+        number, metrics = test_trial(
+            study,
+            args.trial,
+            split=args.split,
+            checkpoint=args.checkpoint,
+            options=read_settings(args.data),
+            tell=tell,
+        )
     published = published_of(study, number)
     if args.json:
         print(json.dumps({"number": number, "metrics": metrics}))

@@ -28,13 +28,14 @@ class Teller:
 
     def __init__(self) -> None:
         self.key = f"progress:{uuid.uuid4().hex}".encode()
-        self._told = 0.0
+        self._told = ("", 0.0)
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Say how far `what` is; all but two words a second are left out."""
-        if time.monotonic() - self._told < EVERY_S:
+        """Say how far `what` is; of a thing that goes on, two words a second."""
+        last, at = self._told
+        if last == what and done != total and time.monotonic() - at < EVERY_S:
             return
-        self._told = time.monotonic()
+        self._told = (what, time.monotonic())
         # The head may be away for a while: the task itself needs it no more than before.
         with contextlib.suppress(ray.exceptions.RayError, ConnectionError):
             text = json.dumps([what, done, total]).encode()

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/*.md")]
-)
+sys.path.insert(0, str(Path(__file__).parent))
+from documented import DOCUMENTS, ROOT, commands, mentioned, name_of  # noqa: E402
+
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_links_lead_somewhere(path: Path) -> None:
     text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
@@ -25,7 +24,7 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_files_that_a_document_names_exist(path: Path) -> None:
     """Every `code span` that looks like a file of this repository is one."""
     names = re.findall(
@@ -58,21 +57,22 @@ def test_every_example_passes_the_check(path: Path) -> None:
 
 
 def _commands() -> list[tuple[str, str]]:
-    """Each `s4sweep ...` line of each fenced shell block, with the document it stands in."""
+    """Each `s4sweep` command, in blocks and in the text, with the document it stands in."""
     found = []
     for path in DOCUMENTS:
-        for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", path.read_text(), re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
-                text = line.strip().removeprefix("$ ")
-                if text.startswith("s4sweep "):
-                    found.append((path.name, re.split(r"  #| \| | > ", text)[0].strip()))
+        shown = [re.split(r" \| | > ", c.text)[0] for c in commands(path) if not c.is_python]
+        shown = [text for text in shown if text.startswith("s4sweep ")]
+        found += [(name_of(path), text) for text in dict.fromkeys(shown + mentioned(path))]
     return found
 
 
 @pytest.mark.parametrize(("document", "command"), _commands())
 def test_every_command_line_in_a_document_parses(document: str, command: str) -> None:
-    """The verb and its options exist and the arguments are legal; running it is another matter."""
-    from cluster.cli import parser
+    """The verb and its options exist and the arguments are legal; test_commands.py runs them."""
+    from cluster.cli import parser, verbs
 
-    words = shlex.split(command)[1:]
+    words = ["1" if word == "N" else word for word in shlex.split(command)[1:]]
+    if len(words) == 1:  # a verb that the text speaks of
+        assert words[0] in verbs()
+        return
     parser(verb=words[0]).parse_args(words)

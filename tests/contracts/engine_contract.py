@@ -67,6 +67,9 @@ class Watcher:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def progress(self, what: str, done: int, total: int) -> None:
+        assert 0 <= done <= (total or done), f"{done} of {total} {what}"
+
     def trial_started(self, spec: TrialSpec) -> None:
         self.started.append(spec.number)
 

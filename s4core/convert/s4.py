@@ -104,7 +104,7 @@ def _backbone(backbone: nn.Module, arrays: Arrays) -> None:
     for block in backbone.blocks:
         if isinstance(block, BlockPool):
             here = arrays.below(f"layers.{index - 1}.pool.")
-            if block.kind == "linear":
+            if block.linear is not None:
                 assign_linear(block.linear, here, "linear.")
         else:
             assert isinstance(block, Block)

@@ -6,27 +6,28 @@ from typing import Literal
 
 from s4core.config import TaskShape, config
 from s4core.nn.block import Mixer
-from s4core.nn.liquid import LiquidLayer, PublishedLiquidLayer
+from s4core.nn.liquid import CausalPBLayer, LiquidLayer, PublishedLiquidLayer
 from s4core.nn.model import SequenceModel, stack_model
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.nn.systems import SystemOptions, make_system
 from s4core.ops.discretize import Discretization
-from s4core.ops.liquid import Squash
-from s4core.ssm.diagonal import DiagonalSSM
+from s4core.ops.liquid_published import Squash
 
 
 @config
 class Config(SystemOptions):
-    """liquid: truncated (products of up to liquid_degree inputs) or exact, both causal; or the
-    published correlation terms pb and kb, which see the future and exist to reproduce numbers.
+    """liquid: truncated (products of up to liquid_degree inputs), exact, or causal_pb (the products
+    do not decay), all causal; or the published correlation terms pb and kb, which see the future
+    and exist to reproduce numbers.
 
+    structure: diagonal or dplr, whose exact form goes one step after the other.
     liquid_all_combinations: pb and kb take all subsets of the latest inputs, else neighbours.
-    liquid_squash: what bounds their products. The causal forms need a diagonal structure.
+    liquid_squash: what bounds their products.
     """
 
     structure: Literal["dplr", "diagonal"] = "diagonal"
     discretize: Discretization = "bilinear"
-    liquid: Literal["truncated", "exact", "pb", "kb"] = "truncated"
+    liquid: Literal["truncated", "exact", "causal_pb", "pb", "kb"] = "truncated"
     liquid_degree: int = 2
     liquid_all_combinations: bool = True
     liquid_squash: Squash = "none"
@@ -42,12 +43,8 @@ class Config(SystemOptions):
                 f"liquid_s4 has one channel and no filter: got channels={self.channels}, "
                 f"sobolev={self.sobolev}."
             )
-        causal = self.liquid in ("truncated", "exact")
-        if causal and (self.structure != "diagonal" or self.bidirectional):
-            raise ValueError(
-                f"liquid {self.liquid!r} needs structure diagonal and bidirectional false: the "
-                "recurrence is causal, and its factors only commute for a diagonal A."
-            )
+        if self.bidirectional and self.liquid not in ("pb", "kb"):
+            raise ValueError(f"liquid {self.liquid!r} is causal: it needs bidirectional false.")
 
 
 def build(config: Config, shape: TaskShape) -> SequenceModel:
@@ -69,7 +66,8 @@ def build(config: Config, shape: TaskShape) -> SequenceModel:
                 all_combinations=config.liquid_all_combinations,
                 squash=config.liquid_squash,
             )
-        assert isinstance(system, DiagonalSSM)
+        if config.liquid == "causal_pb":
+            return CausalPBLayer(SSMLayer(system), degree=config.liquid_degree)
         return LiquidLayer(
             system, degree=None if config.liquid == "exact" else config.liquid_degree
         )

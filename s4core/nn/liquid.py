@@ -7,22 +7,23 @@ computes again, so that memory stays bounded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from s4core.nn.block import State
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ops.liquid import (
-    Squash,
-    correlations,
+    dense_liquid_scan,
     liquid_discretize,
     liquid_scan_with_state,
     liquid_step,
-    published_kb,
-    published_polyb,
+    symmetric_polynomials,
 )
+from s4core.ops.liquid_published import Squash, correlations, published_kb, published_polyb
 from s4core.ops.precision import full_precision
 from s4core.ssm.diagonal import DiagonalSSM
 from s4core.ssm.dplr import DplrSSM
@@ -39,14 +40,15 @@ class LiquidState(NamedTuple):
 
 
 class LiquidLayer(nn.Module):
-    """The causal liquid recurrence of a diagonal system with one channel, and its skip D.
+    """The causal liquid recurrence of a system with one channel, and its skip D.
 
-    degree: None is exact.  Source: arXiv:2209.12951, eq. 5.
+    degree: None is exact; with a low-rank term that goes one step after the other, since the
+    factors do not commute.  Source: arXiv:2209.12951, eq. 5.
     """
 
     takes_dt: ClassVar[bool] = False
 
-    def __init__(self, system: DiagonalSSM, *, degree: int | None) -> None:
+    def __init__(self, system: DiagonalSSM | DplrSSM, *, degree: int | None) -> None:
         super().__init__()
         self.system, self.degree = system, degree
         self.d_output: int = system.d_model
@@ -58,10 +60,21 @@ class LiquidLayer(nn.Module):
 
     def initial_state(self, batch: int) -> LiquidState:
         """The state before the first step."""
-        A, B, C, dt = self.system.system()
+        A_bar, B_bar, C = self._discretized(1.0)
+        x = C.new_zeros(self.degree or 1, batch, *C.shape)
+        return LiquidState(x, (A_bar, B_bar, 2.0 * C, self.D))
+
+    def _discretized(self, rate: float) -> tuple[Tensor, Tensor, Tensor]:
+        """(A_bar, B_bar, C) in the precision of the parameters; A_bar as `liquid_step` wants it."""
+        if isinstance(self.system, DplrSSM):
+            first, B_bar, C = self.system.discretize(rate)
+            eye = torch.eye(2 * B_bar.shape[-1], dtype=torch.float64, device=B_bar.device)
+            dtype = self.D.dtype
+            half = torch.promote_types(dtype, torch.complex64)
+            return (first.dense() + eye).to(dtype), B_bar.to(half), C[0].to(half)
+        A, B, C, dt = self.system.system(rate)
         A_bar, B_bar = (v.to(C.dtype) for v in liquid_discretize(A, B, dt))
-        x = C.new_zeros(self.degree or 1, batch, *A.shape)
-        return LiquidState(x, (A_bar, B_bar, 2.0 * C[0], self.D))
+        return A_bar, B_bar, C[0]
 
     def step(self, x: Tensor, state: LiquidState) -> tuple[Tensor, LiquidState]:
         """Run one step (B, H)."""
@@ -77,26 +90,91 @@ class LiquidLayer(nn.Module):
 
     @full_precision
     def _run(self, x: Tensor, z: Tensor | None, rate: float) -> tuple[Tensor, Tensor]:
-        A, B, C, dt = self.system.system(rate)
-        z = C.new_zeros(self.degree or 1, x.shape[0], *A.shape) if z is None else z
+        piece: Callable[..., tuple[Tensor, Tensor]]
+        system: tuple[Tensor, ...]
+        if isinstance(self.system, DplrSSM):
+            piece, system = self._dense_piece, self._discretized(rate)
+        else:
+            A, B, channels, dt = self.system.system(rate)
+            piece, system = self._piece, (A, B, channels[0], dt)
+        C = system[2]
+        z = C.new_zeros(self.degree or 1, x.shape[0], *C.shape) if z is None else z
         size = max(1, PIECE // max(1, z[0].numel()))
         outputs = []
         for u in torch.split(x.transpose(1, 2), size, dim=2):
-            y, z = checkpoint(self._piece, u, A, B, C[0], dt, z, use_reentrant=False)
+            y, z = checkpoint(piece, u, z, *system, use_reentrant=False)
             outputs.append(y)
         return torch.cat(outputs, -1).transpose(1, 2), z
 
     def _piece(
-        self, u: Tensor, A: Tensor, B: Tensor, C: Tensor, dt: Tensor, z: Tensor
+        self, u: Tensor, z: Tensor, A: Tensor, B: Tensor, C: Tensor, dt: Tensor
     ) -> tuple[Tensor, Tensor]:
         return liquid_scan_with_state(u, A, B, C, self.D, dt, degree=self.degree, x0=z)
+
+    def _dense_piece(
+        self, u: Tensor, z: Tensor, A_bar: Tensor, B_bar: Tensor, C: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return dense_liquid_scan(u, A_bar, B_bar, C, self.D, degree=self.degree, x0=z)
+
+
+class CausalPBLayer(nn.Module):
+    """The linear layer plus sum_(p = 2..degree) 2 Re(C B_bar^p) e_p(u_0 .. u_k).
+
+    e_p is the sum of all products of p inputs so far: the liquid recurrence with A_bar = 1 in its
+    correlation terms, which is what mode PB of the paper means, causal and trained.
+    Source: arXiv:2209.12951, section 3.2.
+    """
+
+    takes_dt: ClassVar[bool] = False
+
+    def __init__(self, layer: SSMLayer, *, degree: int) -> None:
+        super().__init__()
+        self.layer, self.degree, self.d_output = layer, degree, layer.d_output
+
+    def _weights(self, rate: float) -> Tensor:
+        """2 Re sum_n C B_bar^p, (p, H), for p = 2 .. degree."""
+        _, B_bar, C = self.layer.ssm.discretize(rate)
+        powers = [B_bar**p for p in range(2, self.degree + 1)]
+        weights: Tensor = 2.0 * (C[0] * torch.stack(powers)).sum(-1).real
+        return weights.to(self.layer.D.dtype)
+
+    @full_precision
+    def _term(self, x: Tensor, e0: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor]:
+        e = symmetric_polynomials(x.transpose(1, 2).to(w.dtype), self.degree, e0)
+        return torch.einsum("pbhl,ph->blh", e[1:], w), e[..., -1]
+
+    def forward(self, x: Tensor, rate: float = 1.0) -> Tensor:
+        """Run whole sequences (B, L, H)."""
+        y: Tensor = self.layer(x, rate)
+        return y + self._term(x, None, self._weights(rate))[0]
+
+    def initial_state(self, batch: int) -> State:
+        """The linear layer's state, e_1 .. e_degree (p, B, H), and the weights of this moment."""
+        w = self._weights(1.0)
+        e = w.new_zeros(self.degree, batch, w.shape[1])
+        return self.layer.initial_state(batch), e, w
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run one step (B, H)."""
+        inner, e, w = state
+        y, inner = self.layer.step(x, inner)
+        e = e + x * torch.cat([torch.ones_like(e[:1]), e[:-1]])
+        return y + torch.einsum("pbh,ph->bh", e[1:], w), (inner, e, w)
+
+    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run a piece (B, l, H)."""
+        inner, e, w = state
+        y, inner = self.layer.forward_with_state(x, inner)
+        term, e = self._term(x, e, w)
+        return y + term, (inner, e, w)
 
 
 class PublishedLiquidLayer(nn.Module):
     """The linear layer plus the published correlation term, pb or kb: non-causal, never steps.
 
     Its coefficients are those of the start, as published: frozen, but buffers here, so that a
-    reloaded model computes what the saved one did. all_combinations, squash: see ops/liquid.py.
+    reloaded model computes what the saved one did. all_combinations, squash: see
+    ops/liquid_published.py.
     """
 
     takes_dt: ClassVar[bool] = False

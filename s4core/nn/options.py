@@ -104,11 +104,8 @@ class StackOptions:
             raise ValueError(
                 f"need d_model divisible by bottleneck, got {self.d_model} and {self.bottleneck}."
             )
-        if self.pool_expand > 1 and self.block_pool != "linear":
-            raise ValueError(
-                f"need block_pool 'linear' for pool_expand {self.pool_expand}: only a linear map "
-                f"changes the number of channels, got {self.block_pool!r}."
-            )
+        if self.pool_expand > 1 and self.block_pool == "none":
+            raise ValueError(f"need a block_pool for pool_expand {self.pool_expand}.")
 
 
 @config

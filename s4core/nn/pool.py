@@ -18,25 +18,26 @@ PoolState = tuple[Tensor, ...]  # the steps that wait, each (B, H)
 class BlockPool(nn.Module):
     """Pool every `stride` steps to one: avg, max, sample (the first), or linear.
 
-    linear stacks the steps of a stride and maps d_model * stride channels to d_model * expand.
+    linear stacks the steps of a stride and maps d_model * stride channels to d_model * expand; the
+    others are followed by such a map where expand > 1.
     """
 
     def __init__(self, kind: BlockPoolName, d_model: int, *, stride: int, expand: int = 1) -> None:
         super().__init__()
         self.kind, self.stride = kind, stride
         self.d_output = d_model * expand
-        if kind == "linear":
-            self.linear = nn.Linear(d_model * stride, self.d_output)
+        self.linear: nn.Linear | None = None
+        if kind == "linear" or expand > 1:
+            width = d_model * (stride if kind == "linear" else 1)
+            self.linear = nn.Linear(width, self.d_output)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, L, H) to (B, L // stride, d_output)."""
         h = layout.h_first(x)
         length = h.shape[2] // self.stride
         pieces = h[:, :, : length * self.stride].reshape(*h.shape[:2], length, self.stride)
-        if self.kind == "linear":
-            stacked = pieces.permute(0, 3, 1, 2).flatten(0, 1)  # channels "(h s)"
-            return layout.h_last(layout.linear(self.linear, stacked))
-        return layout.h_last(self._reduce(pieces))
+        h = self._reduce(pieces.movedim(-1, 1))
+        return layout.h_last(h if self.linear is None else layout.linear(self.linear, h))
 
     def initial_state(self, batch: int) -> PoolState:
         """No step waits."""
@@ -47,10 +48,8 @@ class BlockPool(nn.Module):
         state = (*state, x)
         if len(state) < self.stride:
             return None, state
-        pieces = torch.stack(state, dim=-1)
-        if self.kind == "linear":
-            return self.linear(pieces.flatten(1)), ()
-        return self._reduce(pieces), ()
+        y = self._reduce(torch.stack(state, dim=1).transpose(0, 2)).t()
+        return (y if self.linear is None else self.linear(y)), ()
 
     def forward_with_state(self, x: Tensor, state: PoolState) -> tuple[Tensor, PoolState]:
         """Pool a piece (B, L, H) after the steps that wait; the remainder waits."""
@@ -60,8 +59,9 @@ class BlockPool(nn.Module):
         return self(x[:, :done]), tuple(x[:, done:].unbind(1))
 
     def _reduce(self, pieces: Tensor) -> Tensor:
+        """(H, stride, ...) to (H, ...), or of all steps of a stride to channels "(h s)"."""
+        if self.kind == "linear":
+            return pieces.flatten(0, 1)
         if self.kind == "avg":
-            return pieces.mean(-1)
-        if self.kind == "max":
-            return pieces.amax(-1)
-        return pieces[..., 0]
+            return pieces.mean(1)
+        return pieces.amax(1) if self.kind == "max" else pieces[:, 0]

@@ -16,7 +16,7 @@ from s4core.ssm.dplr import DplrOptions, DplrSSM
 class SystemOptions(DplrOptions, DiagonalOptions, ConvOptions):
     """The fields of S4 and of S4D together; structure says which of them a model is made of.
 
-    structure: dplr (S4; discretize and bandlimit do not matter) or diagonal (S4D; rank does not).
+    structure: dplr (S4; discretize does not matter) or diagonal (S4D; rank does not).
     """
 
     structure: Literal["dplr", "diagonal"] = "dplr"

@@ -1,27 +1,22 @@
 """Liquid-S4: the state matrix depends on the input, x_k = (A_bar + B_bar u_k) x_(k-1) + B_bar u_k.
 
 `liquid_scan` is that recurrence, exact or cut off at products of `degree` inputs: causal, trainable
-and steppable.  The published code computes something else (correlation kernels PB and KB over
-flipped inputs, non-causal, with frozen coefficients); `published_polyb` and `published_kb` are
-that, for reproducing its numbers only.
+and steppable, for a diagonal A_bar; `dense_liquid_scan` for any other. What the published code
+computes is in `liquid_published.py`.
 
 Sources: Liquid-S4, arXiv:2209.12951, eqs. (5) to (9); the truncation by scans is our own.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from typing import Literal
-
 import torch
 
-from ..shapes import Complex, Float, Int, Tensor
+from ..shapes import Complex, Float, Inexact, Tensor
+from .dense_scan import dense_scan
 from .discretize import discretize, per_mode
+from .dplr import real_column
 from .precision import full_precision
 from .scan import linear_scan
-
-Squash = Literal["none", "tanh", "lecun"]
 
 
 @full_precision
@@ -83,20 +78,87 @@ def liquid_scan_with_state(
 def liquid_step(
     u: Float[Tensor, "B H"],
     x: Complex[Tensor, "p B H n"],
-    A_bar: Complex[Tensor, "H n"],
+    A_bar: Inexact[Tensor, " ..."],
     B_bar: Complex[Tensor, "H n"],
     *,
     exact: bool,
 ) -> Complex[Tensor, "p B H n"]:
     """One step of the state of `liquid_scan_with_state`; y = 2 Re(C sum_p x_p) + D u.
 
+    A_bar: a complex diagonal (H, n), or dense (H, N, N) and real on [Re x, Im x].
     exact: the recurrence itself (p = 1) instead of its terms up to degree p.
     """
     b = B_bar * u.unsqueeze(-1)
-    if exact:
-        return (A_bar + b) * x + b
-    terms = torch.cat([torch.ones_like(x[:1]), x[:-1]])
-    return torch.addcmul(A_bar * x, b, terms)
+    terms = x + 1 if exact else torch.cat([torch.ones_like(x[:1]), x[:-1]])
+    return torch.addcmul(_moved(A_bar, x), b, terms)
+
+
+def _moved(A_bar: Tensor, x: Tensor) -> Tensor:
+    """A_bar x: a complex diagonal (H, n), or a dense real matrix (H, N, N) on [Re x, Im x]."""
+    if A_bar.is_complex():
+        return A_bar * x
+    rows = torch.einsum("...hn,hmn->...hm", real_column(x), A_bar)
+    return torch.complex(*(part.contiguous() for part in rows.chunk(2, -1)))
+
+
+@full_precision
+def dense_liquid_scan(
+    u: Float[Tensor, "B H L"],
+    A_bar: Float[Tensor, "H N N"],
+    B_bar: Complex[Tensor, "H n"],
+    C: Complex[Tensor, "H n"],
+    D: Float[Tensor, " H"],
+    *,
+    degree: int | None,
+    x0: Complex[Tensor, "p B H n"],
+) -> tuple[Float[Tensor, "B H L"], Complex[Tensor, "p B H n"]]:
+    """`liquid_scan_with_state` of a system whose A_bar is no diagonal, on [Re x, Im x].
+
+    The factors A_bar + B_bar u_k do not commute, so the exact form goes one step after the other;
+    a degree p is p scans (`dense_scan`).
+    """
+    if u.numel() == 0:
+        return u, x0
+    b = torch.einsum("bhl,hn->hbln", u.to(B_bar.real.dtype), B_bar)
+    if degree is None:
+        x, states = x0[0].transpose(0, 1), []
+        for b_k in b.unbind(2):
+            x = torch.addcmul(_moved(A_bar, x.transpose(0, 1)).transpose(0, 1), b_k, x + 1)
+            states.append(x)
+        total, ends = torch.stack(states, 2), x.unsqueeze(0)
+    else:
+        total, ends = _dense_cascade(A_bar, b, x0.transpose(1, 2))
+    y = 2 * torch.einsum("hbln,hn->bhl", total, C).real
+    return torch.addcmul(y, u, D.unsqueeze(-1)), ends.transpose(1, 2)
+
+
+def _dense_cascade(A_bar: Tensor, b: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the degrees' states (H, B, L, n), and each one's last (p, H, B, n)."""
+    total, ends, drive = torch.zeros_like(b), [], b
+    for first in start:
+        rows = dense_scan(A_bar, real_column(drive), real_column(first))
+        z = torch.complex(*(part.contiguous() for part in rows.chunk(2, -1)))
+        total = total + z
+        ends.append(z[:, :, -1])
+        drive = b * torch.cat([first.unsqueeze(2), z[:, :, :-1]], 2)
+    return total, torch.stack(ends)
+
+
+def symmetric_polynomials(
+    u: Float[Tensor, "B H L"], degree: int, e0: Float[Tensor, "p B H"] | None = None
+) -> Float[Tensor, "p B H L"]:
+    """e_p(u_0 .. u_k), the sum of all products of p inputs up to k, for p = 1 .. degree.
+
+    e0: their values before u (None is 0).
+    """
+    below, values = torch.ones_like(u), []
+    for p in range(degree):
+        e = torch.cumsum(u * below, -1)
+        before = u.new_zeros(u.shape[:2]) if e0 is None else e0[p]
+        e = e + before.unsqueeze(-1)
+        below = torch.cat([before.unsqueeze(-1), e[..., :-1]], -1)
+        values.append(e)
+    return torch.stack(values)
 
 
 def _cascade(a: Tensor, Bu: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,84 +203,3 @@ def liquid_discretize(
     """(A_bar, B_bar) of the linear part by the bilinear rule, in complex128."""
     log_A_bar, gain = discretize(A.to(torch.complex128), per_mode(dt).double(), "bilinear")
     return log_A_bar.exp(), gain * B.to(torch.complex128)
-
-
-def correlations(
-    u: Float[Tensor, "B H L"], degree: int, *, all_combinations: bool, squash: Squash = "none"
-) -> list[Float[Tensor, "B H L"]]:
-    """The published products of 2, 3, .. degree inputs, as sequences of length L.
-
-    all_combinations: the last L of the lexicographic subsets of the latest inputs; position has no
-    meaning in time.  Otherwise each is the one before times itself shifted by a step.
-    Raises ValueError for degree < 2 or L < degree + 3, as upstream.
-    """
-    length = u.shape[-1]
-    if degree < 2 or length < degree + 3:
-        raise ValueError(f"need degree >= 2 and L >= degree + 3, got {degree=}, L = {length}.")
-    products, us = [], u
-    for p in range(2, degree + 1):
-        if all_combinations:
-            us = u[..., combination_indices(length, p).to(u.device)].prod(-1)
-        else:
-            us = us * torch.nn.functional.pad(us, (1, -1))
-        products.append(_squash(us, squash))
-    return products
-
-
-def combination_indices(length: int, p: int) -> Int[Tensor, "L p"]:
-    """The last `length` p-subsets of the latest inputs, in lexicographic order."""
-    n = p
-    while math.comb(n, p) < length:
-        n += 1
-    subsets = list(itertools.combinations(range(length - n, length), p))
-    return torch.tensor(subsets[-length:])
-
-
-def _squash(x: Tensor, squash: Squash) -> Tensor:
-    if squash == "tanh":
-        return torch.tanh(x)
-    return 1.7159 * torch.tanh(0.666 * x) if squash == "lecun" else x
-
-
-def published_polyb(
-    b: Complex[Tensor, "H n"],
-    C: Complex[Tensor, "C H n"],
-    products: list[Float[Tensor, "B H L"]],
-    *,
-    bidirectional: bool = False,
-) -> Float[Tensor, "B H L"]:
-    """The term that mode PB adds to the linear output; b is dt B / (1 - dt A / 2), C is plain.
-
-    Powers of b are b S, b S^3, b S^7, .. with S = 2 Re sum b.  Bidirectional: C has two rows, the
-    second for the sequence that is not flipped.  Non-causal.
-    """
-    total, S = torch.zeros_like(products[0]), 2 * b.sum(-1, keepdim=True).real
-    for us in products:
-        b = b * S
-        S = S * S
-        weight = 2 * (C * b).sum(-1).real
-        total = total + us.flip(-1) * weight[0].unsqueeze(-1)
-        if bidirectional:
-            total = total + us * weight[1].unsqueeze(-1)
-    return total
-
-
-def published_kb(
-    b: Complex[Tensor, "H n"],
-    k: Float[Tensor, "H K"],
-    products: list[Float[Tensor, "B H L"]],
-) -> Float[Tensor, "B H L"]:
-    """The term that mode KB adds: flipped products times the kernel k S, k S^2, ..
-
-    k: the linear kernel (H, L), or (H, 2L) with the flipped reverse kernel behind it.
-    Its second spectrum has the length L + 1 instead of 2 L, so the bins do not match, as upstream.
-    """
-    length = products[0].shape[-1]
-    S = 2 * b.sum(-1, keepdim=True).real
-    spectrum: Tensor | None = None
-    for us in products:
-        k = k * S
-        one = torch.fft.rfft(us.flip(-1), n=2 * length) * torch.fft.fft(k, n=length + 1)
-        spectrum = one if spectrum is None else spectrum + one
-    y: Tensor = torch.fft.irfft(spectrum, n=2 * length)
-    return y[..., :length]

@@ -21,12 +21,10 @@ from .modes import AbstractModes, ModeOptions, StepState, modal_state, modal_ste
 class DiagonalOptions(ModeOptions):
     """An S4D system.
 
-    bandlimit: drop modes above this share of the training grid's Nyquist frequency, None for none.
     is_real: d_state real modes (an exponential moving average of as many decays), no conjugates.
     """
 
     discretize: Discretization = "zoh"
-    bandlimit: float | None = None
     is_real: bool = False
 
 
@@ -57,10 +55,7 @@ class DiagonalSSM(AbstractModes):
             # Half the real part twice: 2 Re sum over modes is then the plain sum.
             B, C = (torch.complex(t, torch.zeros_like(t)) for t in (self.B, 0.5 * self.C))
         else:
-            B, C = torch.view_as_complex(self.B), torch.view_as_complex(self.C)
-        if self.options.bandlimit is not None:
-            cycles = self.steps(1.0) * A.imag.abs() / (2 * math.pi)
-            C = C * (cycles < self.options.bandlimit / 2)
+            B, C = torch.view_as_complex(self.B), self.readout()
         return A, self.per_feature(B), C, self.steps(rate)
 
     def kernel(self, length: int, rate: float = 1.0) -> Float[Tensor, "C H L"]:

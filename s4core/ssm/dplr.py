@@ -72,12 +72,12 @@ class DplrSSM(AbstractModes):
         """C, recovered from C~ in float64 (and returned in it)."""
         A, P, B = self.system()
         first, _ = dplr_discretize(A, P, B, self.steps(1.0))
-        return untruncate(torch.view_as_complex(self.C), first, self.l_max)
+        return untruncate(self.readout(), first, self.l_max)
 
     def kernel(self, length: int, rate: float = 1.0) -> Float[Tensor, "C H L"]:
         """The convolution kernel of `length` steps on a grid `rate` times as coarse as training."""
         A, P, B = self.system()
-        C_tilde = torch.view_as_complex(self.C)
+        C_tilde = self.readout()
         if length == self.l_max and rate == 1.0:
             return truncated_dplr_kernel(
                 A, P, B, C_tilde, self.steps(rate), length, is_damped=self.is_damped

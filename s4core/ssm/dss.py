@@ -51,7 +51,7 @@ class DssSSM(AbstractModes):
 
     def kernel(self, length: int, rate: float = 1.0) -> Float[Tensor, "C H L"]:
         """The convolution kernel of `length` steps on a grid `rate` times as coarse as training."""
-        A, W, dt = self.A(), torch.view_as_complex(self.C), self.steps(rate)
+        A, W, dt = self.A(), self.readout(), self.steps(rate)
         if self.options.form == "softmax":
             return dss_kernel(A, W, dt, length, horizon=self._horizon(rate))
         return diagonal_kernel(A, torch.ones_like(A), W / 2, dt, length)
@@ -61,7 +61,7 @@ class DssSSM(AbstractModes):
     ) -> tuple[Complex[Tensor, "H n"], Complex[Tensor, "H n"], Complex[Tensor, "C H n"]]:
         """(A_bar, B_bar, C) of x_l = A_bar x_(l-1) + B_bar u_l, y_l = 2 Re(C x_l), complex128."""
         A, dt = self.A(), self.steps(rate)
-        C = torch.view_as_complex(self.C).to(torch.complex128) / 2
+        C = self.readout().to(torch.complex128) / 2
         if self.options.form == "softmax":
             return *dss_recurrence(A, dt, self._horizon(rate)), C
         log_A_bar, gain = discretize(A.to(C.dtype), dt.double())

@@ -5,6 +5,7 @@ Parameters are real tensors (complex ones break DDP and half precision).
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from typing import ClassVar, Literal, NamedTuple
 
@@ -34,6 +35,7 @@ class ModeOptions(InitOptions):
     dt_min, dt_max: the range of the initial steps; dt_tie: one step a feature, else one a mode.
     n_ssm: independent copies of (A, B), None for one a feature; must divide d_model.
     deterministic: dt and C without chance.
+    bandlimit: drop modes above this share of the training grid's Nyquist frequency, None for none.
     dt_transform, real_transform, imag_transform: how dt, -Re A and -Im A are kept positive.
     """
 
@@ -47,6 +49,7 @@ class ModeOptions(InitOptions):
     imag_transform: Transform = "none"
     n_ssm: int | None = None
     deterministic: bool = False
+    bandlimit: float | None = None
 
     def __post_init__(self) -> None:
         if self.d_state < 2 or self.d_state % 2:
@@ -124,6 +127,17 @@ class AbstractModes(nn.Module, ABC):
             return self.per_feature(torch.complex(re, torch.zeros_like(re)))
         im = -positive(self.A_imag, self.modes.imag_transform)
         return self.per_feature(torch.complex(re, im))
+
+    def readout(self) -> Complex[Tensor, "C H n"]:
+        """The parameter C, 0 for the modes above the band limit.
+
+        Source: S4ND, arXiv:2210.06583, section 3.3; of S4 it is C~ that is cut, as published.
+        """
+        C = torch.view_as_complex(self.C)
+        if self.modes.bandlimit is None:
+            return C
+        cycles = self.steps(1.0) * self.A().imag.abs() / (2 * math.pi)
+        return C * (cycles < self.modes.bandlimit / 2)
 
     def steps(self, rate: float) -> Float[Tensor, "H m"]:
         """dt of a grid `rate` times as coarse as the training grid."""

@@ -49,7 +49,7 @@ def unfusable(model: nn.Module) -> str | None:
 
 
 def _unfusable_pool(pool: BlockPool) -> str | None:
-    return "linear pools are not fused" if pool.kind == "linear" else None
+    return None if pool.linear is None else "pools with a linear map are not fused"
 
 
 def _unfusable(block: Any) -> str | None:

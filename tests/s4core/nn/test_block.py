@@ -48,6 +48,7 @@ def modes_agree(model, x):
         {"block_pool": "max", "pool_stride": 3, "pooling": "sum"},
         {"block_pool": "sample", "pool_every": 2},
         {"block_pool": "linear", "pool_expand": 2, "n_layers": 3},
+        {"block_pool": "avg", "pool_expand": 2},
     ],
     ids=lambda fields: "-".join(f"{k}={v}" for k, v in fields.items()),
 )

@@ -22,9 +22,13 @@ def steps_of(model, x):
     return y
 
 
-@pytest.mark.parametrize("fields", [{"liquid": "exact"}, {"liquid_degree": 4}])
-def test_causal_forms_step_and_continue(fields, monkeypatch):
-    model, x = make(**fields), torch.randn(3, 20, 2, dtype=torch.float64)
+@pytest.mark.parametrize("structure", ["diagonal", "dplr"])
+@pytest.mark.parametrize(
+    "fields",
+    [{"liquid": "exact"}, {"liquid_degree": 4}, {"liquid": "causal_pb", "liquid_degree": 3}],
+)
+def test_causal_forms_step_and_continue(fields, structure, monkeypatch):
+    model, x = make(**fields, structure=structure), torch.randn(3, 20, 2, dtype=torch.float64)
     y = model(x)
     assert (steps_of(model, x) - y).abs().max() < 1e-10
     state = model.initial_state(3)
@@ -65,8 +69,7 @@ def test_published_forms_see_the_future_and_survive_a_reload(form, structure, bi
         ({"liquid_degree": 1}, "need liquid_degree >= 2, got 1"),
         ({"discretize": "zoh"}, "liquid_s4 is bilinear"),
         ({"channels": 2}, "one channel and no filter"),
-        ({"structure": "dplr"}, "needs structure diagonal"),
-        ({"bidirectional": True}, "needs structure diagonal and bidirectional false"),
+        ({"bidirectional": True}, "is causal: it needs bidirectional false"),
         ({"liquid": "pb", "liquid_degree": 18}, "at least 21 steps, got 20"),
     ],
 )
@@ -74,3 +77,22 @@ def test_what_cannot_be_is_refused(fields, text):
     with pytest.raises(ConfigError) as error:
         make(**fields)
     assert text in str(error.value)
+
+
+@pytest.mark.parametrize("liquid", ["truncated", "exact", "causal_pb"])
+def test_without_a_low_rank_term_both_structures_are_one_system(liquid):
+    """`init: lin` has P = 0, so dplr computes what diagonal does, by other ways."""
+    fields = {"liquid": liquid, "liquid_degree": 3, "init": "lin", "n_layers": 1}
+    diagonal, dplr = make(**fields), make(**fields, structure="dplr")
+    dplr.load_state_dict(diagonal.state_dict(), strict=False)
+    ours, theirs = (
+        getattr(m.backbone.blocks[0].mixer, "layer", m.backbone.blocks[0].mixer)
+        for m in (diagonal, dplr)
+    )
+    system = "ssm" if liquid == "causal_pb" else "system"
+    C = torch.view_as_complex(getattr(ours, system).C)
+    getattr(theirs, system).store_readout(C)
+    theirs.double()
+    x = torch.randn(2, 20, 2, dtype=torch.float64)
+    # store_readout keeps C~ in float32.
+    assert (dplr(x) - diagonal(x)).abs().max() < 1e-6 * diagonal(x).abs().max()

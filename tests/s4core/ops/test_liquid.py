@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,20 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from s4core.ops.dense_scan import dense_scan
 from s4core.ops.fftconv import fft_conv
 from s4core.ops.liquid import (
-    combination_indices,
-    correlations,
+    dense_liquid_scan,
     liquid_discretize,
     liquid_scan,
     liquid_scan_ref,
     liquid_scan_with_state,
     liquid_step,
+    symmetric_polynomials,
+)
+from s4core.ops.liquid_published import (
+    combination_indices,
+    correlations,
     published_kb,
     published_polyb,
 )
@@ -104,3 +110,54 @@ def test_what_cannot_be_is_refused():
         liquid_scan(*inputs(), degree=0)
     with pytest.raises(ValueError, match="L >= degree \\+ 3"):
         correlations(torch.zeros(1, 1, 4), 2, all_combinations=True)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 16, 33])
+def test_a_dense_scan_is_its_recurrence(length):
+    torch.manual_seed(0)
+    A = 0.5 * torch.randn(2, 4, 4).double()
+    v, x = torch.randn(2, 3, length, 4).double(), torch.randn(2, 3, 4).double()
+    states = dense_scan(A, v, x)
+    for k in range(length):
+        x = torch.einsum("hmn,hbn->hbm", A, x) + v[:, :, k]
+        assert (states[:, :, k] - x).abs().max() < 1e-12 * states.abs().max()
+
+
+@pytest.mark.parametrize("degree", [None, 1, 2, 3])
+def test_a_dense_liquid_scan_is_its_recurrence_on_the_whole_state(degree):
+    """With the conjugate modes beside their own, where the input acts on each state."""
+    u, _, B_bar, C, D, _ = inputs(L=9)
+    n = B_bar.shape[1]
+    A_bar = 0.4 * torch.randn(2, 2 * n, 2 * n).double()
+    x0 = torch.randn(degree or 1, 2, 2, n, dtype=torch.complex128)
+    y, end = dense_liquid_scan(u, A_bar, B_bar, C, D, degree=degree, x0=x0)
+
+    def moved(x):
+        rows = torch.einsum("hmn,bhn->bhm", A_bar, torch.cat([x.real, x.imag], -1))
+        return torch.complex(rows[..., :n], rows[..., n:])
+
+    z = list(x0)
+    for k in range(9):
+        b = B_bar * u[:, :, k, None]
+        if degree is None:
+            z = [moved(z[0]) + b * z[0] + b]
+        else:
+            z = [moved(z[p]) + b * (z[p - 1] if p else 1) for p in range(degree)]
+        expected = 2 * (C * sum(z)).sum(-1).real + D * u[:, :, k]
+        assert (y[:, :, k] - expected).abs().max() < 1e-12 * y.abs().max()
+    assert (end - torch.stack(z)).abs().max() < 1e-12 * end.abs().max()
+    stepped = liquid_step(u[:, :, 0], x0, A_bar, B_bar, exact=degree is None)
+    first, _ = dense_liquid_scan(u[..., :1], A_bar, B_bar, C, D, degree=degree, x0=x0)
+    again = 2 * (C * stepped.sum(0)).sum(-1).real + D * u[:, :, 0]
+    assert (first[..., 0] - again).abs().max() < 1e-12 * first.abs().max()
+
+
+def test_symmetric_polynomials_are_sums_over_all_subsets():
+    torch.manual_seed(0)
+    u = torch.randn(1, 1, 7).double()
+    e = symmetric_polynomials(u, 3)
+    for p, k in itertools.product((1, 2, 3), range(7)):
+        subsets = itertools.combinations(u[0, 0, : k + 1].tolist(), p)
+        assert abs(e[p - 1, 0, 0, k] - sum(map(np.prod, subsets))) < 1e-12
+    rest = symmetric_polynomials(u[..., 4:], 3, e[..., 3])
+    assert (rest - e[..., 4:]).abs().max() < 1e-12

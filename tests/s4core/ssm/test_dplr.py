@@ -22,6 +22,7 @@ VARIANTS = [
     {"init": "dplr-lin", "rank": 1, "deterministic": True},
     {"init": "all"},
     {"init": "foud"},
+    {"init": "legs", "bandlimit": 0.1},
     {"init": "diag-inv", "dt_tie": False},
     {"init": "legt", "rank": 2, "dt_tie": False},
 ]

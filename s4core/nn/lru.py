@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from s4core.ops.mimo import state_scan
 from s4core.ops.precision import full_precision
 from s4core.ops.scan import linear_scan
 from s4core.ssm.modes import StepState
@@ -75,13 +76,19 @@ class LRU(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         write, read = self._maps()
         u = u.to(write.dtype)
+        log_a = self._log_a()
+        if dt is None:
+            a = log_a * rate
+            gain = self.gamma.exp() * torch.expm1(a) / torch.expm1(log_a)
+            B, C = torch.complex(self.B[0], self.B[1]), torch.complex(self.C[0], self.C[1])
+            B = (gain[:, None] * B).to(B.dtype)
+            start = B.new_zeros(u.shape[0], len(a)) if x0 is None else x0
+            return state_scan(u, torch.exp(a), B, C, self.D, start)
         re, im = (u @ write).chunk(2, -1)
+        a = log_a * (rate * dt[..., None])
         b = torch.complex(re, im)
-        a = log_a = self._log_a()
-        if dt is not None or rate != 1.0:
-            a = log_a * rate if dt is None else log_a * (rate * dt[..., None])
-            b = b * (torch.expm1(a) / torch.expm1(log_a)).to(b.dtype)
-        a = torch.exp(a)
-        x = linear_scan(a if a.ndim == 1 else a.to(b.dtype), b, x0)
+        x = linear_scan(
+            torch.exp(a).to(b.dtype), b * (torch.expm1(a) / torch.expm1(log_a)).to(b.dtype), x0
+        )
         y = torch.cat([x.real, x.imag], -1) @ read
         return torch.addcmul(y, u, self.D), x[:, -1]

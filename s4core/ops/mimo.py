@@ -1,9 +1,8 @@
 """S5: one diagonal system with all features in and out, by a scan over its states.
 
 For a constant step everything is one fused operation that saves the input and the states: complex
-products with B and C are real matrix products of interleaved parts.  Irregular steps discretise
-each state at each step by a scalar on B u, so memory is linear in L P; forming B_bar for each step
-would take L P H.
+products with B and C are real matrix products of interleaved parts, and a piece of time goes
+through all of them while it is in cache.  Irregular steps: see irregular.py.
 
 Source: S5, arXiv:2208.04933, section 3 and appendix B; irregular steps: section 6.3.
 """
@@ -16,9 +15,11 @@ import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import Discretization, discretize
+from .irregular import irregular_scan
 from .operator import Operator
+from .pieces import Pieces, real_columns, real_rows, starts_of
 from .precision import full_precision
-from .scan import blocked, linear_scan, previous, scan_constant_, unblocked
+from .scan import powers_of, scan_constant_
 
 
 @full_precision
@@ -69,22 +70,38 @@ def mimo_scan_with_state(
         x0 = torch.zeros(u.shape[0], A.shape[0], dtype=A.dtype, device=u.device)
     if u.numel() == 0:
         return u, x0
-    readout = _real_rows(C * (2 if conj_sym else 1))
+    readout = C * (2 if conj_sym else 1)
     if dt.ndim == 1:
         log_A_bar, gain = discretize(A.to(torch.complex128), dt.double(), discretization)
-        A_bar = log_A_bar.exp()
         B_bar = (gain.unsqueeze(-1) * B).to(B.dtype)
-        y, end = _mimo(u, A_bar, _real_columns(B_bar), readout, D, x0, bidirectional)
-        return y, end
-    Bu = torch.view_as_complex((u @ _real_columns(B)).view(*u.shape[:2], -1, 2))
-    states = []
-    for reverse in (False, True) if bidirectional else (False,):
-        step = dt.roll(-1, 1) if reverse else dt
-        log_A_bar, gain = discretize(A, step, discretization)
-        start = torch.zeros_like(x0) if reverse else x0
-        states.append(linear_scan(log_A_bar.exp(), gain * Bu, start, reverse=reverse))
-    x = torch.view_as_real(torch.cat(states, -1)).flatten(-2)
-    return torch.addcmul(x @ readout, u, D), states[0][:, -1]
+        return state_scan(u, log_A_bar.exp(), B_bar, readout, D, x0, bidirectional=bidirectional)
+    directions = torch.split(readout, A.shape[0], -1)
+    y, end = irregular_scan(u, A, B, directions[0], D, dt, x0, discretization)
+    if bidirectional:
+        dt, zero = dt.roll(-1, 1), torch.zeros_like(x0)
+        back, _ = irregular_scan(
+            u, A, B, directions[1], torch.zeros_like(D), dt, zero, discretization, reverse=True
+        )
+        y = y + back
+    return y, end
+
+
+def state_scan(
+    u: Float[Tensor, "B L H"],
+    A_bar: Complex[Tensor, " P"],
+    B_bar: Complex[Tensor, "P H"],
+    C: Complex[Tensor, "H Q"],
+    D: Float[Tensor, " H"],
+    x0: Complex[Tensor, "B P"],
+    *,
+    bidirectional: bool = False,
+) -> tuple[Float[Tensor, "B L H"], Complex[Tensor, "B P"]]:
+    """y = Re(C x) + D u and the last state of x_k = A_bar x_(k-1) + B_bar u_k; L >= 1.
+
+    A_bar in complex128: its powers lose digits in any other.
+    """
+    y, end = _mimo(u, A_bar, real_columns(B_bar), real_rows(C), D, x0, bidirectional)
+    return y, end
 
 
 def mimo_scan_ref(
@@ -111,52 +128,94 @@ def mimo_scan_ref(
     return torch.stack(outputs, 1)
 
 
-def _real_columns(B: Complex[Tensor, "P H"]) -> Float[Tensor, "H P2"]:
-    """u @ result is B u with real and imaginary parts interleaved."""
-    return torch.view_as_real(B.resolve_conj()).permute(1, 0, 2).flatten(1)
-
-
-def _real_rows(C: Complex[Tensor, "H Q"]) -> Float[Tensor, "Q2 H"]:
-    """x @ result is Re(C x) for interleaved x."""
-    return torch.stack([C.real, -C.imag], -1).permute(1, 2, 0).flatten(0, 1)
-
-
 def _forward(
     u: Tensor, a: Tensor, B: Tensor, C: Tensor, D: Tensor, x0: Tensor, both: bool
 ) -> tuple[Tensor, ...]:
-    """u (B, L, H), a (P,) complex128, B (H, 2P), C (2P or 4P, H), D, x0 -> y, end and states."""
-    Bu = torch.view_as_complex((u @ B).view(*u.shape[:2], -1, 2))
-    y, width, states = torch.mul(u, D), B.shape[1], []
-    for reverse in (False, True) if both else (False,):
-        start = torch.zeros_like(x0) if reverse else x0
-        X = scan_constant_(blocked(Bu, reverse), a, start, reverse)
-        x = unblocked(X, u.shape[1], reverse)
-        y += torch.view_as_real(x).flatten(2) @ C[reverse * width : (reverse + 1) * width]
-        states.append(x)
-    return y, states[0][:, -1].clone(), states[0], states[1] if both else Bu[:0]
+    """u (B, L, H), a (P,) complex128, B (H, 2P), C (2P or 4P, H), D, x0 -> y, end and states.
+
+    States are matrices (B L, 2P), their rows in the order of `Pieces`.
+    """
+    pieces, width = Pieces(u), B.shape[1]
+    y, room, result = torch.empty_like(u), pieces.buffer(u), pieces.buffer(u)
+    x = u.new_empty(u.shape[0] * u.shape[1], width)
+    x_reverse = u.new_empty(len(x) * both, width)
+    powers, state = powers_of(a, pieces.block, x0.dtype), x0
+    for piece in pieces.in_order():
+        rows, inputs = pieces.rows(piece), pieces.load(u, piece, room)
+        torch.mm(inputs, B, out=x[rows])
+        if both:
+            x_reverse[rows] = x[rows]
+        state = _scan_(
+            pieces.blocked(pieces.complex_steps(x[rows]), piece), powers, state, reverse=False
+        )
+        out = torch.mul(inputs, D, out=pieces.matrix(result, piece))
+        pieces.store(out.addmm_(x[rows], C[:width]), y, piece)
+    end, state = state.clone(), torch.zeros_like(x0)
+    for piece in pieces.in_order(reverse=True) if both else ():
+        rows = pieces.rows(piece)
+        state = _scan_(
+            pieces.blocked(pieces.complex_steps(x_reverse[rows]), piece),
+            powers,
+            state,
+            reverse=True,
+        )
+        out = torch.mm(x_reverse[rows], C[width:], out=pieces.matrix(result, piece))
+        y[:, piece] += pieces.steps(out)
+    return y, end, x, x_reverse
 
 
 def _backward(dy: Tensor, dend: Tensor, *kept: Any) -> tuple[Tensor, ...]:
     u, a, B, C, D, x0, x, x_reverse, both = kept
-    back, width = a.conj().resolve_conj(), B.shape[1]
-    rows, flat = u.reshape(-1, u.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    dC, da, zero = torch.empty_like(C), torch.zeros_like(a), torch.zeros_like(x0)
-    gradients = []
-    for reverse, states in ((False, x), (True, x_reverse))[: 1 + both]:
-        part, ahead = slice(reverse * width, (reverse + 1) * width), not reverse
-        torch.mm(torch.view_as_real(states).reshape(-1, width).T, flat, out=dC[part])
-        dx = torch.view_as_complex((dy @ C[part].T).view(*states.shape, 2))
-        if ahead:
-            dx[:, -1] += dend
-        g = unblocked(scan_constant_(blocked(dx, ahead), back, zero, ahead), u.shape[1], ahead)
-        start = previous(states, zero if reverse else x0, reverse)
-        da += (g * start.conj()).sum((0, 1)).to(a.dtype)
-        gradients.append(g)
-    dx0 = gradients[0][:, 0] * back.to(x.dtype)
-    dBu = gradients[0] + gradients[1] if both else gradients[0].contiguous()
-    real = torch.view_as_real(dBu).view(-1, width)
-    du = torch.addmm(flat * D, real, B.T).view_as(u)
-    return du, da, rows.T @ real, dC, (flat * rows).sum(0), dx0
+    pieces, width, zero = Pieces(u), B.shape[1], torch.zeros_like(x0)
+    inputs_room, given_room, result = (pieces.buffer(u) for _ in range(3))
+    scan_room = u.new_empty(pieces.longest_rows, width)
+    powers = powers_of(a.conj().resolve_conj(), pieces.block, x0.dtype)
+    du, dB, dC, dD, da = (torch.empty_like(u), *map(torch.zeros_like, (B, C, D, a)))
+    dx0 = zero
+    g_forward = torch.empty_like(x_reverse)
+    for reverse in (False, True) if both else (False,):
+        states, part = x_reverse if reverse else x, slice(reverse * width, (1 + reverse) * width)
+        g, before, last = zero, zero if reverse else x0, reverse == both
+        for piece in pieces.in_order(reverse=not reverse):
+            rows, given = pieces.rows(piece), pieces.load(dy, piece, given_room)
+            dC[part].addmm_(states[rows].t(), given)
+            dx = torch.mm(given, C[part].t(), out=scan_room[: rows.stop - rows.start])
+            if not reverse and piece.stop == u.shape[1]:
+                pieces.complex_steps(dx)[:, -1] += dend
+            g = _scan_(
+                pieces.blocked(pieces.complex_steps(dx), piece), powers, g, reverse=not reverse
+            ).clone()
+            starts = starts_of(pieces, states, piece, before, reverse=reverse)
+            da += starts.conj_physical_().mul_(pieces.complex_steps(dx)).sum((0, 1))
+            if not last:
+                g_forward[rows] = dx
+                continue
+            if both:
+                dx += g_forward[rows]
+            inputs = pieces.load(u, piece, inputs_room)
+            dB.addmm_(inputs.t(), dx)
+            out = pieces.matrix(result, piece)
+            dD += torch.mul(given, inputs, out=out).sum(0)
+            pieces.store(torch.mul(given, D, out=out).addmm_(dx, B.t()), du, piece)
+        dx0 = dx0 if reverse else g * powers[0]
+    return du, da, dB, dC, dD, dx0
+
+
+def _scan_(X: Tensor, powers: Tensor, state: Tensor, *, reverse: bool) -> Tensor:
+    """Scan X (B, c, b, P) in place; the state that the next piece starts from."""
+    states = scan_constant_(X, powers, state, reverse)
+    return states[:, 0, 0] if reverse else states[:, -1, -1]
+
+
+def _shapes(
+    u: Tensor, a: Tensor, B: Tensor, C: Tensor, D: Tensor, x0: Tensor, both: bool
+) -> tuple[Tensor, ...]:
+    x = u.new_empty(u.shape[0] * u.shape[1], B.shape[1])
+    return torch.empty_like(u), torch.empty_like(x0), x, u.new_empty(len(x) * both, x.shape[1])
+
+
+def _gradient_shapes(dy: Tensor, dend: Tensor, *kept: Any) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(t) for t in kept[:6])
 
 
 _mimo = Operator(
@@ -166,5 +225,7 @@ _mimo = Operator(
     keep="u, a, B, C, D, x0, x, x_reverse",
     forward=_forward,
     backward=_backward,
+    forward_shapes=_shapes,
+    backward_shapes=_gradient_shapes,
     n_results=2,
 )

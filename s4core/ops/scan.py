@@ -9,6 +9,8 @@ factors would be wrong by 1e-4.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 
@@ -73,24 +75,29 @@ def unblocked(X: Shaped[Tensor, "B c b P"], length: int, reverse: bool) -> Shape
     return x[:, x.shape[1] - length :] if reverse else x[:, :length]
 
 
+def powers_of(a: Shaped[Tensor, " P"], b: int, dtype: torch.dtype) -> Shaped[Tensor, "b P"]:
+    """a, a^2, ..., a^b in `dtype`, made in the precision of a."""
+    return (a ** torch.arange(1, b + 1, device=a.device).unsqueeze(1)).to(dtype)
+
+
 def scan_constant_(
-    X: Shaped[Tensor, "B c b P"], a: Shaped[Tensor, " P"], x0: Shaped[Tensor, "B P"], reverse: bool
+    X: Shaped[Tensor, "B c b P"],
+    powers: Shaped[Tensor, "m P"],
+    x0: Shaped[Tensor, "B P"],
+    reverse: bool,
 ) -> Shaped[Tensor, "B c b P"]:
-    """Replace inputs by states, for constant a (complex128 or float64)."""
-    blocks, b = X.shape[1:3]
-    inside = list(range(b - 1, -1, -1) if reverse else range(b))
-    across = list(range(blocks - 1, -1, -1) if reverse else range(blocks))
-    one = a.to(X.dtype)
-    for before, here in zip(inside, inside[1:], strict=False):
-        X[:, :, here].addcmul_(X[:, :, before], one)
-    steps = torch.arange(1, b + 1, device=a.device)
-    powers = (a ** steps.unsqueeze(1)).to(X.dtype)
-    carry = torch.empty_like(X[:, :, 0])
-    carry[:, across[0]] = x0
-    for before, here in zip(across, across[1:], strict=False):
-        torch.addcmul(X[:, before, inside[-1]], carry[:, before], powers[-1], out=carry[:, here])
-    X.addcmul_(carry.unsqueeze(2), powers.flip(0) if reverse else powers)
-    return X
+    """Replace inputs by states, for a constant a given by `powers_of` with m >= b."""
+    powers = powers[: X.shape[2]]
+    # In the order of the scan: positions inside of all blocks, and the last position of each block.
+    inside = X.unbind(2)[:: -1 if reverse else 1]
+    for before, here in pairwise(inside):
+        here.addcmul_(before, powers[0])
+    start = torch.empty_like(inside[0])
+    starts, ends = (t.unbind(1)[:: -1 if reverse else 1] for t in (start, inside[-1]))
+    starts[0].copy_(x0)
+    for carried, end, here in zip(starts, ends, starts[1:], strict=False):
+        torch.addcmul(end, carried, powers[-1], out=here)
+    return X.addcmul_(start.unsqueeze(2), powers.flip(0) if reverse else powers)
 
 
 def scan_varying_(
@@ -100,18 +107,17 @@ def scan_varying_(
     reverse: bool,
 ) -> Shaped[Tensor, "B c b P"]:
     """Replace inputs by states and coefficients by their products from each block's start."""
-    blocks, b = X.shape[1:3]
-    inside = list(range(b - 1, -1, -1) if reverse else range(b))
-    across = list(range(blocks - 1, -1, -1) if reverse else range(blocks))
-    for before, here in zip(inside, inside[1:], strict=False):
-        X[:, :, here].addcmul_(X[:, :, before], a[:, :, here])
-        a[:, :, here].mul_(a[:, :, before])
-    carry = torch.empty_like(X[:, :, 0])
-    carry[:, across[0]] = x0
-    for before, here in zip(across, across[1:], strict=False):
-        last = X[:, before, inside[-1]]
-        carry[:, here] = torch.addcmul(last, carry[:, before], a[:, before, inside[-1]])
-    return X.addcmul_(carry.unsqueeze(2), a)
+    order = -1 if reverse else 1
+    inside, factors = X.unbind(2)[::order], a.unbind(2)[::order]
+    for i in range(1, len(inside)):
+        inside[i].addcmul_(inside[i - 1], factors[i])
+        factors[i].mul_(factors[i - 1])
+    start = torch.empty_like(inside[0])
+    starts, ends, products = (t.unbind(1)[::order] for t in (start, inside[-1], factors[-1]))
+    starts[0].copy_(x0)
+    for i in range(1, len(starts)):
+        torch.addcmul(ends[i - 1], starts[i - 1], products[i - 1], out=starts[i])
+    return X.addcmul_(start.unsqueeze(2), a)
 
 
 def previous(x: Tensor, x0: Tensor, reverse: bool) -> Tensor:
@@ -121,7 +127,8 @@ def previous(x: Tensor, x0: Tensor, reverse: bool) -> Tensor:
 
 
 def _constant(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> tuple[Tensor]:
-    X = scan_constant_(blocked(b, reverse), a, x0, reverse)
+    X = blocked(b, reverse)
+    X = scan_constant_(X, powers_of(a, X.shape[2], X.dtype), x0, reverse)
     return (unblocked(X, b.shape[1], reverse),)
 
 
@@ -129,7 +136,9 @@ def _constant_backward(
     dx: Tensor, a: Tensor, x: Tensor, x0: Tensor, reverse: bool
 ) -> tuple[Tensor, ...]:
     back, ahead = a.conj().resolve_conj(), not reverse
-    G = scan_constant_(blocked(dx, ahead), back, torch.zeros_like(x0), ahead)
+    G = blocked(dx, ahead)
+    powers = powers_of(back, G.shape[2], G.dtype)
+    G = scan_constant_(G, powers, torch.zeros_like(x0), ahead)
     g = unblocked(G, x.shape[1], ahead)
     first = g[:, -1 if reverse else 0]
     da = (g * previous(x, x0, reverse).conj()).sum((0, 1)).to(a.dtype)

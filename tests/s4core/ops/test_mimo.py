@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from s4core.ops import pieces
 from s4core.ops.mimo import mimo_scan, mimo_scan_ref, mimo_scan_with_state
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -92,6 +93,29 @@ def test_gradients(irregular, bidirectional):
     assert gradcheck(
         lambda *p: mimo_scan_with_state(*p[:-1], x0=p[-1], bidirectional=bidirectional), leaves
     )
+
+
+@pytest.mark.parametrize("irregular", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("time_innermost", [False, True])
+def test_pieces_of_time_give_what_the_whole_gives(
+    irregular, bidirectional, time_innermost, monkeypatch
+):
+    """150 steps are three pieces (64, 64, 16 of blocks and a rest of 6) or, on a GPU, one."""
+    p = inputs(L=150, Q=4 if bidirectional else 2, irregular=irregular)
+    x0 = torch.randn(2, 2, dtype=torch.complex128)
+    results = []
+    for rows in (1, 1 << 20):
+        monkeypatch.setattr(pieces, "ROWS", rows)
+        leaves = [t.clone().requires_grad_() for t in (*p, x0)]
+        u, *rest = leaves
+        if time_innermost:
+            u = u.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+        y, end = mimo_scan_with_state(u, *rest[:-1], x0=rest[-1], bidirectional=bidirectional)
+        assert y.stride() == u.stride()
+        loss = (y * torch.sin(torch.arange(y.numel())).view_as(y)).sum() + end.abs().sum()
+        results.append([y, end, *torch.autograd.grad(loss, leaves)])
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("irregular", [False, True])

@@ -101,11 +101,14 @@ class Dataset:
             lengths=lengths,
             bucket=bucket,
         ):
-            stored = index if subset.index is None else subset.index[index]
-            batch = self.view.read(part, stored)
-            y = batch.y if self.view.labels is None else self.view.labels[batch.y]
-            batch = dataclasses.replace(batch, y=y, index=index)
-            yield batch if self.on_device else to_float(batch)
+            # Nothing of a batch is held here while the caller works: its memory serves the next.
+            yield self._read(part, index if subset.index is None else subset.index[index], index)
+
+    def _read(self, part: Part, stored: np.ndarray, index: np.ndarray) -> Batch:
+        batch = self.view.read(part, stored)
+        y = batch.y if self.view.labels is None else self.view.labels[batch.y]
+        batch = dataclasses.replace(batch, y=y, index=index)
+        return batch if self.on_device else to_float(batch)
 
     def write_row(self, tokens: np.ndarray, stem: Path) -> Path:
         """Write a row of tokens (length,) as what it stands for: `stem`.wav, .txt, or else .npy."""
@@ -133,6 +136,7 @@ def open_dataset(
     *,
     home: Path,
     raw: Path | None = None,
+    store: str | None = None,
     network: Network | None = None,
     on_device: bool = False,
     progress: Progress | None = None,
@@ -141,13 +145,16 @@ def open_dataset(
 
     name: a file of `data_prep/datasets/`, or a dotted module of the user's own; options: its
     Options as plain data; raw: the folder of its raw files (default `<home>/raw/<name>`);
+    store: a URL where prepared data are shared (default: $S4SWEEP_DATA_STORE, if set);
     network: how to download missing raw files (None: nothing is downloaded); on_device: see
     Dataset; progress: told (what, done, in all or 0) while it is prepared.
     Raises DataError, in one line that says what to do.
     """
     module = dataset_module(name)
     made = dataset_options(name, options)
-    entry = prepare(name, options, home=home, raw=raw, network=network, progress=progress)
+    entry = prepare(
+        name, options, home=home, raw=raw, store=store, network=network, progress=progress
+    )
     parts = {split: entry.part(split) for split in entry.splits}
     stored = Stored(
         options=made,

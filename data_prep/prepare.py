@@ -34,6 +34,7 @@ def prepare(
     *,
     home: Path,
     raw: Path | None = None,
+    store: str | None = None,
     network: Network | None = None,
     map: Map = map,
     progress: Progress | None = None,
@@ -41,6 +42,7 @@ def prepare(
     """Return the published cache entry, making it first where it is not there or is damaged.
 
     raw: the folder of the raw files (default: `raw` in the options, else `<home>/raw/<name>`);
+    store: where prepared data are shared, before $S4SWEEP_DATA_STORE (see shared.py);
     network: how to download those that are missing (None: nothing is downloaded); map: who makes
     the shards of a generated data set; progress: told (what, done, in all or 0).
     Raises DataError: a wrong name or option, missing raw files, a full disk.
@@ -53,12 +55,13 @@ def prepare(
             stored_options(made),
             home=home,
             raw=raw or raw_folder(name, home, options),
+            store=store,
             network=network,
             map=map,
             progress=progress,
         )
     request = Request(name, module.CARD.version, stored_options(made))
-    places = Places.of(home, name)
+    places = Places.of(home, name, store)
     source = Raw(folder=raw or raw_folder(name, home, options), options=made)
     build = Build(module, name, dict(options or {}), request, source, map, progress)
     build = dataclasses.replace(build, place=_place(source.folder, home))

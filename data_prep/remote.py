@@ -22,7 +22,7 @@ from typing import Any
 from pyarrow import fs
 
 _CHUNK = 4 * 2**20
-_SCHEMES = ("s3", "gs")
+SCHEMES = ("s3", "gs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Mirror:
         system, root = self._place()
         base = f"{root}/{prefix}".rstrip("/")
         selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
-        with _reachable(self.url):
+        with reachable(self.url):
             found = system.get_file_info(selector)
         return {
             info.path.removeprefix(f"{root}/"): Remote(info.size, info.mtime_ns)
@@ -82,14 +82,14 @@ class Mirror:
     def look(self, path: str) -> Remote | None:
         """One object's size and time; None if there is none."""
         system, root = self._place()
-        with _reachable(self.url):
+        with reachable(self.url):
             info = system.get_file_info(f"{root}/{path}")
         return Remote(info.size, info.mtime_ns) if info.type is fs.FileType.File else None
 
     def read(self, path: str) -> bytes | None:
         """An object's content; None if there is none."""
         system, root = self._place()
-        with _reachable(self.url):
+        with reachable(self.url):
             try:
                 with system.open_input_stream(f"{root}/{path}") as stream:
                     return bytes(stream.read())
@@ -99,20 +99,20 @@ class Mirror:
     def write(self, path: str, content: bytes) -> None:
         """Make an object."""
         system, root = self._place()
-        with _reachable(self.url), system.open_output_stream(f"{root}/{path}") as stream:
+        with reachable(self.url), system.open_output_stream(f"{root}/{path}") as stream:
             stream.write(content)
 
     def delete(self, path: str) -> None:
         """Remove an object, if it is there."""
         if self.look(path) is not None:
             system, root = self._place()
-            with _reachable(self.url):
+            with reachable(self.url):
                 system.delete_file(f"{root}/{path}")
 
     def _send(self, source: Path, path: str) -> None:
         system, root = self._place()
         with source.open("rb") as file:
-            with _reachable(self.url), system.open_output_stream(f"{root}/{path}") as stream:
+            with reachable(self.url), system.open_output_stream(f"{root}/{path}") as stream:
                 while chunk := file.read(_CHUNK):
                     stream.write(chunk)
             remote = self.look(path)
@@ -122,12 +122,12 @@ class Mirror:
 
     def _place(self) -> tuple[Any, str]:
         scheme, _, path = self.url.partition("://")
-        return _file_system(scheme), path
+        return file_system(scheme), path
 
 
 def is_url(home: str) -> bool:
     """Whether a home lies in an object store."""
-    return home.partition("://")[0] in _SCHEMES and "://" in home
+    return home.partition("://")[0] in SCHEMES and "://" in home
 
 
 def mirror_of(url: str) -> Mirror:
@@ -145,7 +145,7 @@ def mirror_of(url: str) -> Mirror:
 
 
 @functools.cache
-def _file_system(scheme: str) -> Any:
+def file_system(scheme: str) -> Any:
     """The store's client; made once a process, since that costs up to a second."""
     if scheme == "gs":
         return fs.GcsFileSystem()
@@ -159,7 +159,7 @@ def _file_system(scheme: str) -> Any:
     return fs.S3FileSystem(**options)
 
 
-class _reachable:
+class reachable:
     """Gives the errors of a store that is away an errno, so that they can be waited for."""
 
     def __init__(self, url: str) -> None:

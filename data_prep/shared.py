@@ -1,6 +1,7 @@
 """One prepared copy for a whole cluster, one local copy for each node.
 
-Two environment variables, both optional, say where prepared data are kept:
+A home in an object store keeps its prepared data there. Else two environment variables, both
+optional, say where they are kept:
 
 S4SWEEP_DATA_STORE   a URL (s3://, gs://, hdfs://, file://) or a folder that all nodes reach: what
                      one node has prepared is put there, manifest last, and others fetch it
@@ -24,15 +25,20 @@ import pyarrow.fs
 
 from data_prep.cache import Entry, Request, answers, find, publish_once
 from data_prep.errors import Damaged, DataError
+from data_prep.remote import SCHEMES, file_system, reachable
 from data_prep.sources import sha256_of
 
 _log = logging.getLogger(__name__)
 Build = Callable[[Path], Mapping[str, Any]]
+_CHUNK = 4 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """Published entries of one data set on any file system that pyarrow knows."""
+    """Published entries of one data set on any file system that pyarrow knows.
+
+    Where it cannot be reached there is an OSError with an errno, which may be waited for.
+    """
 
     files: pyarrow.fs.FileSystem
     root: str
@@ -40,29 +46,34 @@ class Store:
     @classmethod
     def of(cls, url: str, name: str) -> Store:
         """Open a URL or a folder; raises DataError for one that cannot be understood."""
+        scheme, _, path = url.rpartition("://")
+        if not scheme:
+            return cls(pyarrow.fs.LocalFileSystem(), str(Path(url).absolute() / name))
         try:
-            if "://" not in url:
-                return cls(pyarrow.fs.LocalFileSystem(), str(Path(url).absolute() / name))
-            files, root = pyarrow.fs.FileSystem.from_uri(url)
+            if scheme in SCHEMES:
+                files = file_system(scheme)
+            else:
+                files, path = pyarrow.fs.FileSystem.from_uri(url)
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise DataError(f"cannot use the data store {url}: {error}") from error
-        return cls(files, f"{root.rstrip('/')}/{name}")
+        return cls(files, f"{path.rstrip('/')}/{name}")
 
     def manifest(self, fingerprint: str) -> dict[str, Any] | None:
         """Read an entry's manifest; None if the entry is not (wholly) there."""
-        try:
-            with self.files.open_input_stream(f"{self.root}/{fingerprint}/manifest.json") as file:
-                manifest: dict[str, Any] = json.loads(file.read())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DataError(f"cannot read the data store {self.root}: {error}") from error
+        path = f"{self.root}/{fingerprint}/manifest.json"
+        with reachable(self.root):
+            try:
+                with self.files.open_input_stream(path) as file:
+                    manifest: dict[str, Any] = json.loads(file.read())
+            except FileNotFoundError:
+                return None
         return manifest
 
     def find(self, request: Request, raw: str) -> str | None:
         """Return the newest entry that answers a request, made from these raw files."""
         selector = pyarrow.fs.FileSelector(self.root, allow_not_found=True)
-        folders = [i for i in self.files.get_file_info(selector) if not i.is_file]
+        with reachable(self.root):
+            folders = [i for i in self.files.get_file_info(selector) if not i.is_file]
         names = [i.base_name for i in folders if "." not in i.base_name]
         manifests = {name: self.manifest(name) for name in names}
         found = [(m["created"], n) for n, m in manifests.items() if m and answers(m, request, raw)]
@@ -72,11 +83,11 @@ class Store:
         """Copy an entry's files into a folder, checked; returns its manifest."""
         manifest = self.manifest(fingerprint)
         assert manifest is not None
+        here = pyarrow.fs.LocalFileSystem()
         for file in manifest["files"]:
             source, target = f"{self.root}/{fingerprint}/{file['name']}", folder / file["name"]
-            pyarrow.fs.copy_files(
-                source, str(target), self.files, pyarrow.fs.LocalFileSystem(), chunk_size=1 << 22
-            )
+            with reachable(self.root):
+                pyarrow.fs.copy_files(source, str(target), self.files, here, chunk_size=_CHUNK)
             if sha256_of(target) != file["sha256"]:
                 raise Damaged(f"{source} has another sha256 than was published: prepare it anew.")
         return manifest
@@ -85,19 +96,19 @@ class Store:
         """Copy an entry here, unless it is here: the manifest last, and so all or nothing."""
         if self.manifest(entry.fingerprint) is not None:
             return
-        target = f"{self.root}/{entry.fingerprint}"
-        self.files.create_dir(target, recursive=True)
-        for name in [*(f["name"] for f in entry.manifest["files"]), "manifest.json"]:
-            # Written under a passing name: another node may be doing the same.
-            passing = f"{target}/{name}.tmp-{os.getpid()}-{os.urandom(4).hex()}"
-            pyarrow.fs.copy_files(
-                str(entry.folder / name),
-                passing,
-                pyarrow.fs.LocalFileSystem(),
-                self.files,
-                chunk_size=1 << 22,
-            )
-            self.files.move(passing, f"{target}/{name}")
+        target, here = f"{self.root}/{entry.fingerprint}", pyarrow.fs.LocalFileSystem()
+        is_whole = self.files.type_name in ("s3", "gcs")  # an object appears whole or not at all
+        with reachable(self.root):
+            self.files.create_dir(target, recursive=True)
+            for name in [*(f["name"] for f in entry.manifest["files"]), "manifest.json"]:
+                # Else under a passing name: another node may be doing the same.
+                passing = f"{target}/{name}.tmp-{os.getpid()}-{os.urandom(4).hex()}"
+                put = f"{target}/{name}" if is_whole else passing
+                pyarrow.fs.copy_files(
+                    str(entry.folder / name), put, here, self.files, chunk_size=_CHUNK
+                )
+                if not is_whole:
+                    self.files.move(put, f"{target}/{name}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +120,11 @@ class Places:
     store: Store | None = None
 
     @classmethod
-    def of(cls, home: Path, name: str) -> Places:
-        """Read the two environment variables."""
+    def of(cls, home: Path, name: str, store: str | None = None) -> Places:
+        """Read the two environment variables; store: a URL that goes before the first."""
         published = home / "data" / name
-        node, url = os.environ.get("S4SWEEP_NODE_DATA"), os.environ.get("S4SWEEP_DATA_STORE")
+        node = os.environ.get("S4SWEEP_NODE_DATA")
+        url = store or os.environ.get("S4SWEEP_DATA_STORE")
         return cls(
             home=published,
             local=Path(node).expanduser() / name if node else published,
@@ -151,11 +163,10 @@ class Places:
                 return store.download(fingerprint, folder)
             return build(folder)
 
-        entry, made = publish_once(self.home, fingerprint, fetch_or_build)
-        if made:
-            try:
-                store.upload(entry)
-            except OSError as error:
-                # The entry is good here; other nodes will have to make it themselves.
-                _log.warning("cannot put %s into the data store: %s", entry.folder, error)
+        entry, _ = publish_once(self.home, fingerprint, fetch_or_build)
+        try:
+            store.upload(entry)
+        except OSError as error:
+            # The entry is good here; other nodes will have to make it themselves.
+            _log.warning("cannot put %s into the data store: %s", entry.folder, error)
         return entry

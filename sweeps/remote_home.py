@@ -20,7 +20,6 @@ from typing import Any
 from data_prep import Dataset, open_dataset
 from data_prep.fetch import Progress
 from data_prep.remote import Mirror, Remote, is_url, mirror_of
-from data_prep.remote_cache import bring_entry, send_entry
 from s4core.train.report import EpochReport
 
 from .errors import LeaseLost
@@ -197,10 +196,8 @@ def open_anywhere(
     there = mirror()
     if there is None:
         return open_dataset(block["name"], options, home=home, progress=progress)
-    bring_entry(there, block["name"], options)
-    dataset = open_dataset(block["name"], options, home=there.local, progress=progress)
-    send_entry(there, block["name"], options)
-    return dataset
+    store = f"{there.url}/data"
+    return open_dataset(block["name"], options, home=there.local, store=store, progress=progress)
 
 
 def bring_trial(folder: Path, *, home: Path) -> Path:

@@ -27,7 +27,7 @@ def test_the_doctor_probes_the_store_not_the_mirror(
     s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cluster import probe
-    from data_prep.remote import _file_system
+    from data_prep.remote import file_system
 
     for name, value in {
         "AWS_ACCESS_KEY_ID": "key",
@@ -36,7 +36,7 @@ def test_the_doctor_probes_the_store_not_the_mirror(
         "S4SWEEP_HOME": "s3://lab/probed",
     }.items():
         monkeypatch.setenv(name, value)
-    _file_system.cache_clear()
+    file_system.cache_clear()
     options = {"endpoint_override": s3_server, "region": "us-east-1", "allow_bucket_creation": True}
     fs.S3FileSystem(**options).create_dir("lab")
     machines = [tmp_path / "a", tmp_path / "b"]
@@ -50,9 +50,9 @@ def test_the_doctor_probes_the_store_not_the_mirror(
     probe.clear(machines[0])
     assert probe.read(machines[1], "driver") is None
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    _file_system.cache_clear()
+    file_system.cache_clear()
     assert "s3://lab/probed" in probe.storage(machines[1], nonce="nonce", node="n1")["error"]
-    _file_system.cache_clear()
+    file_system.cache_clear()
 
 
 def test_a_sweep_on_s3_outlives_its_machine(s3_server: str, tmp_path: Path) -> None:

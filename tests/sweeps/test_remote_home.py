@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from data_prep.remote import Mirror, _file_system, mirror_of
+from data_prep.remote import Mirror, file_system, mirror_of
 from s4core.train.report import MEASURED
 from sweeps import LeaseLost, Study, StudyError, SweepLock, TrialSpec, home, load_spec, remote_home
 from sweeps.trial import run_trial
@@ -41,7 +41,7 @@ def machine(
         "S4SWEEP_HOME": f"s3://lab/home-{next(counter)}",
     }.items():
         monkeypatch.setenv(name, value)
-    _file_system.cache_clear()
+    file_system.cache_clear()
     options = {"endpoint_override": s3_server, "region": "us-east-1"}
     fs.S3FileSystem(allow_bucket_creation=True, **options).create_dir("lab")
 
@@ -53,7 +53,7 @@ def machine(
         return there
 
     yield become
-    _file_system.cache_clear()
+    file_system.cache_clear()
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_store_that_is_away_is_an_outage_that_can_be_waited_for(
 
     mirror = machine("a")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    _file_system.cache_clear()
+    file_system.cache_clear()
     with pytest.raises(OSError, match="s3://lab/home") as error:
         mirror.read("x")
     assert error.value.errno in PASSING

@@ -24,7 +24,8 @@ class Mixer(Protocol):
     """A layer that mixes along time, from d_model to d_output channels, causal if it can step.
 
     It is an nn.Module; forward takes x (B, L, d_model), `rate` (1 the training grid, 2 half of the
-    samples) and, if the class says `takes_dt = True`, `dt` (B, L); any strides.
+    samples) and, if the class says `takes_dt = True`, `dt` (B, L); any strides.  Its step then
+    takes dt (B,), its forward_with_state (B, l).
     """
 
     d_output: int
@@ -82,16 +83,18 @@ class Block(nn.Module):
         """Make the state before the first step."""
         return self.mixer.initial_state(batch)
 
-    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_with_state(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run the piece x (B, L, H) from a carried state."""
         u = self._enter(layout.h_first(x), None)
-        y, state = self.mixer.forward_with_state(layout.h_last(u), state)
+        y, state = run_piece(self.mixer, layout.h_last(u), state, dt)
         return layout.h_last(self._leave(layout.h_first(x), layout.h_first(y))), state
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
         """Run one step x (B, H), as in eval mode: no dropout, batch norm by running statistics."""
         u = x if self.prenorm is None else self.prenorm.step(x)
-        y, state = self.mixer.step(u, state)
+        y, state = run_step(self.mixer, u, state, dt)
         y = self.output.step(y)
         z = x + y if self.residual.kind == "add" else self.residual(x, y, -1)
         return (z if self.postnorm is None else self.postnorm.step(z)), state
@@ -114,6 +117,18 @@ def run(mixer: Mixer, x: Tensor, rate: float, dt: Tensor | None) -> Tensor:
     """Call a mixer, with dt where there is one (the model's constructor saw that it takes it)."""
     y: Tensor = mixer(x, rate) if dt is None else mixer(x, rate, dt=dt)  # type: ignore[call-arg]
     return y
+
+
+def run_step(mixer: Mixer, x: Tensor, state: State, dt: Tensor | None) -> tuple[Tensor, State]:
+    """Step a mixer, with dt (B,) where there is one."""
+    return mixer.step(x, state) if dt is None else mixer.step(x, state, dt=dt)  # type: ignore[call-arg]
+
+
+def run_piece(mixer: Mixer, x: Tensor, state: State, dt: Tensor | None) -> tuple[Tensor, State]:
+    """Run a mixer over a piece, with dt (B, l) where there is one."""
+    if dt is None:
+        return mixer.forward_with_state(x, state)
+    return mixer.forward_with_state(x, state, dt=dt)  # type: ignore[call-arg]
 
 
 def takes_dt(module: object) -> bool:

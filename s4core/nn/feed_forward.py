@@ -29,11 +29,13 @@ class Pointwise(nn.Module):
         """Nothing to remember."""
         return ()
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
         """Map (B, d_model) to (B, d_output)."""
         return self.linear(x), state
 
-    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_with_state(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Map a piece."""
         return self(x), state
 

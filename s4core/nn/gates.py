@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s4core.nn.block import Mixer, State, run
+from s4core.nn.block import Mixer, State, run, run_piece, run_step
 from s4core.nn.options import StackOptions
 from s4core.nn.short_conv import ShortConv
 
@@ -47,14 +47,16 @@ class GssMixer(nn.Module):
         """Make the inner mixer's state."""
         return self.mixer.initial_state(batch)
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
         """Run one step (B, d_model)."""
-        y, state = self.mixer.step(self._enter(x), state)
+        y, state = run_step(self.mixer, self._enter(x), state, dt)
         return self._gate(x, y), state
 
-    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_with_state(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run a piece (B, l, d_model)."""
-        y, state = self.mixer.forward_with_state(self._enter(x), state)
+        y, state = run_piece(self.mixer, self._enter(x), state, dt)
         return self._gate(x, y), state
 
     def _enter(self, x: Tensor) -> Tensor:
@@ -91,16 +93,18 @@ class H3Mixer(nn.Module):
         """Make the states of the filter and of the mixer."""
         return self.shift.initial_state(batch), self.mixer.initial_state(batch)
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
         """Run one step (B, d_model)."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         k, shift = self.shift.step(k, state[0])
-        y, inner = self.mixer.step(k * v, state[1])
+        y, inner = run_step(self.mixer, k * v, state[1], dt)
         return q * y, (shift, inner)
 
-    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_with_state(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run a piece (B, l, d_model)."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         k, shift = self.shift.forward_with_state(k, state[0])
-        y, inner = self.mixer.forward_with_state(k * v, state[1])
+        y, inner = run_piece(self.mixer, k * v, state[1], dt)
         return q * y, (shift, inner)

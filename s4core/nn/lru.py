@@ -41,24 +41,33 @@ class LRU(nn.Module):
         """Scan whole sequences (B, L, H); dt (B, L): time since the step before, 1 is regular."""
         return self._scan(u, None, rate, dt)[0]
 
-    def forward_with_state(self, u: Tensor, state: StepState) -> tuple[Tensor, StepState]:
+    def forward_with_state(
+        self, u: Tensor, state: StepState, dt: Tensor | None = None
+    ) -> tuple[Tensor, StepState]:
         """Scan a piece from a carried state."""
-        y, x = self._scan(u, state.x, 1.0, None)
+        y, x = self._scan(u, state.x, 1.0, dt)
         return y, state._replace(x=x)
 
     def initial_state(self, batch: int) -> StepState:
         """x = 0 (B, d_state), with the coefficients of this moment."""
         write, read = self._maps()
-        a = torch.exp(self._log_a()).to(torch.complex(write, write).dtype)
-        return StepState(
-            torch.zeros(batch, len(a), dtype=a.dtype, device=a.device), (a, write, read)
-        )
+        log_a = self._log_a()
+        a = torch.exp(log_a).to(torch.complex(write, write).dtype)
+        x = torch.zeros(batch, len(a), dtype=a.dtype, device=a.device)
+        return StepState(x, (a, write, read, log_a))
 
-    def step(self, u: Tensor, state: StepState) -> tuple[Tensor, StepState]:
-        """One step (B, H)."""
-        a, write, read = state.system
+    def step(
+        self, u: Tensor, state: StepState, dt: Tensor | None = None
+    ) -> tuple[Tensor, StepState]:
+        """One step (B, H); dt (B,): its length in training steps."""
+        a, write, read, log_a = state.system
         re, im = (u @ write).chunk(2, -1)
-        x = torch.addcmul(torch.complex(re, im), state.x, a)
+        Bu = torch.complex(re, im)
+        if dt is not None:
+            log_a_dt = log_a * dt[:, None]
+            Bu = Bu * (torch.expm1(log_a_dt) / torch.expm1(log_a)).to(Bu.dtype)
+            a = torch.exp(log_a_dt).to(Bu.dtype)
+        x = torch.addcmul(Bu, state.x, a)
         y = torch.cat([x.real, x.imag], -1) @ read
         return torch.addcmul(y, u, self.D), StepState(x, state.system)
 

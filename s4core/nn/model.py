@@ -33,10 +33,14 @@ class Backbone(Protocol):
     def initial_state(self, batch: int) -> State:
         """Make the state before the first step."""
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor | None, State]:
+    def step(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor | None, State]:
         """Run one step."""
 
-    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_with_state(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run a piece of a sequence from a carried state."""
 
 
@@ -111,18 +115,20 @@ class SequenceModel(nn.Module):
         return 0, self.backbone.initial_state(batch), self.decoder.initial_state(batch)
 
     def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
-        """Answer after one more step; dt (B,) only for the irregular 'append'."""
+        """Answer after one more step; dt (B,) the time since the step before, where irregular."""
         number, inner, kept = state
-        if self.shape.irregular:
-            x = self._take_step_dt(x, dt)
-        h, inner = self.backbone.step(self.encoder.step(x, number), inner)
+        x, dt = self._take_dt(x, dt)
+        h, inner = self.backbone.step(self.encoder.step(x, number), inner, dt)
         y, kept = self.decoder.step(h, kept)
         return y, (number + 1, inner, kept)
 
-    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_with_state(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Answer after a piece x (B, l, d_input) more; any lengths, odd ones too, from any step."""
         number, inner, kept = state
-        h, inner = self.backbone.forward_with_state(self.encoder(x, number), inner)
+        x, dt = self._take_dt(x, dt)
+        h, inner = self.backbone.forward_with_state(self.encoder(x, number), inner, dt)
         y, kept = self.decoder.forward_with_state(h, kept)
         return y, (number + x.shape[1], inner, kept)
 
@@ -134,15 +140,6 @@ class SequenceModel(nn.Module):
         if self.irregular == "append":
             return torch.cat([x, dt[..., None].to(x.dtype)], dim=-1), None
         return x, dt
-
-    def _take_step_dt(self, x: Tensor, dt: Tensor | None) -> Tensor:
-        if self.irregular == "ignore":
-            return x
-        if self.irregular == "step":
-            raise ValueError("a model whose steps scale dt cannot step yet: use forward.")
-        if dt is None:
-            raise ValueError(_NEEDS_DT)
-        return torch.cat([x, dt[:, None].to(x.dtype)], dim=-1)
 
     def _check(self, x: Tensor, lengths: Tensor | None, rate: float, dt: Tensor | None) -> None:
         shape = self.shape

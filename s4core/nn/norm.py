@@ -90,6 +90,8 @@ class Norm(nn.Module):
             return torch.addcmul(self.bias - self.running_mean * scale, x, scale)
         if self.kind == "layer":
             return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
+        if self.kind == "rms":
+            return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
         if not self.can_step:
             raise ValueError(f"norm {self.kind!r} looks at the whole sequence, so it cannot step.")
         return self._over_channels(x, -1)

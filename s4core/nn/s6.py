@@ -53,22 +53,27 @@ class S6(nn.Module):
         return self._run(x, self.initial_state(x.shape[0]), rate, dt)[0]
 
     def initial_state(self, batch: int) -> State:
-        """The inputs that the filter remembers, and x = 0."""
+        """The inputs that the filter remembers, x = 0, and A of this moment."""
         inner = self.D.shape[0]
-        return self.conv.initial_state(batch), self.D.new_zeros(batch, inner, self.d_state)
+        x = self.D.new_zeros(batch, inner, self.d_state)
+        return self.conv.initial_state(batch), x, -self.A_log.exp()
 
-    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_with_state(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run a piece of a sequence; no gradient flows from one piece to the one before."""
-        return self._run(x, state, 1.0, None)
+        return self._run(x, state, 1.0, dt)
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run one step (B, d_model)."""
+    def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
+        """Run one step (B, d_model); dt (B,): its length in training steps."""
         u, z = self.enter(x).chunk(2, dim=-1)
         u, filtered = self.conv.step(u, state[0])
         u = F.silu(u)
-        dt, B, C = self._select(u)
-        inner, y = selective_step(u, dt, -self.A_log.exp(), B, C, state[1])
-        return self.leave((y + self.D * u) * F.silu(z)), (filtered, inner)
+        step, B, C = self._select(u)
+        step = step if dt is None else step * dt[:, None]
+        inner, y = selective_step(u, step, state[2], B, C, state[1])
+        y = torch.addcmul(y, self.D, u)
+        return self.leave(y * F.silu(z)), (filtered, inner, state[2])
 
     def _run(self, x: Tensor, state: State, rate: float, dt: Tensor | None) -> tuple[Tensor, State]:
         u, z = self.enter(x).chunk(2, dim=-1)
@@ -80,14 +85,14 @@ class S6(nn.Module):
             step = step.to(dtype) * rate
             if dt is not None:
                 step = step * dt[..., None].to(dtype)
-            parts = (u.to(dtype), step, -self.A_log.exp(), B.to(dtype), C.to(dtype))
+            parts = (u.to(dtype), step, state[2], B.to(dtype), C.to(dtype))
             y, inner = selective_scan(*parts, state[1])
-        return self.leave((y + self.D * u) * F.silu(z)), (filtered, inner)
+        return self.leave((y + self.D * u) * F.silu(z)), (filtered, inner, state[2])
 
     def _select(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sizes = [self.dt_rank, self.d_state, self.d_state]
         dt, B, C = self.select(u).split(sizes, dim=-1)
-        return F.softplus(self.to_dt(dt) + self.dt_bias), B, C
+        return F.softplus(F.linear(dt, self.to_dt.weight, self.dt_bias)), B, C
 
 
 def log_uniform(count: int, low: float, high: float, floor: float = 1e-4) -> Tensor:

@@ -46,8 +46,9 @@ def selective_step(
     u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, x: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One step: u, dt (B, D), B, C (B, N), x (B, D, N) to the next x and y (B, D)."""
-    x = torch.exp(dt[..., None] * A) * x + (dt * u)[..., None] * B[:, None]
-    return x, (x * C[:, None]).sum(-1)
+    decayed = torch.exp(dt[..., None] * A) * x
+    x = torch.addcmul(decayed, (dt * u)[..., None], B[:, None])
+    return x, torch.bmm(x, C[..., None])[..., 0]
 
 
 def _states(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,4 +34,4 @@ class ShortConv(nn.Module):
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Filter one step x (B, H)."""
         history = torch.cat([state, x[:, None]], dim=1)
-        return torch.einsum("bth,ht->bh", history, self.weight) + self.bias, history[:, 1:]
+        return (history * self.weight.t()).sum(1) + self.bias, history[:, 1:]

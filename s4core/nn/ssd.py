@@ -57,8 +57,8 @@ def ssd_ref(x: Tensor, log_a: Tensor, B: Tensor, C: Tensor, S: Tensor) -> tuple[
 
 def ssd_step(x: Tensor, log_a: Tensor, B: Tensor, C: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
     """One step: x (B, H, P), log_a (B, H), B and C (B, H, N) to y (B, H, P) and the next S."""
-    S = torch.exp(log_a)[..., None, None] * S + x[..., None] * B[..., None, :]
-    return (S * C[..., None, :]).sum(-1), S
+    S = torch.addcmul(torch.exp(log_a)[..., None, None] * S, x[..., None], B[..., None, :])
+    return (S @ C[..., None])[..., 0], S
 
 
 class SSD(nn.Module):
@@ -104,37 +104,53 @@ class SSD(nn.Module):
         return self._run(x, self.initial_state(x.shape[0]), rate, dt)[0]
 
     def initial_state(self, batch: int) -> State:
-        """The inputs that the filter remembers, and S = 0."""
+        """The inputs that the filter remembers, S = 0, and A of this moment."""
         d_head, d_state = self.sizes[0] // self.heads, self.sizes[1] // self.groups
         S = self.D.new_zeros(batch, self.heads, d_head, d_state)
-        return self.conv.initial_state(batch), S
+        return self.conv.initial_state(batch), S, -self.A_log.exp()
 
-    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_with_state(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run a piece of a sequence."""
-        return self._run(x, state, 1.0, None)
+        return self._run(x, state, 1.0, dt)
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run one step (B, d_model)."""
-        y, (filtered, S) = self._run(x[:, None], state, 1.0, None)
-        return y[:, 0], (filtered, S)
+    def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
+        """Run one step (B, d_model); dt (B,): its length in training steps."""
+        z, mixed, step = self._split(self.enter(x))
+        mixed, filtered = self.conv.step(mixed, state[0])
+        u, B, C = self._parts(F.silu(mixed))
+        step = F.softplus(step + self.dt_bias)
+        step = step if dt is None else step * dt[:, None]
+        y, S = ssd_step(u * step[..., None], state[2] * step, B, C, state[1])
+        y = torch.addcmul(y, self.D[:, None], u).flatten(1)
+        return self.leave(self.norm.step(y * F.silu(z))), (filtered, S, state[2])
 
     def _run(self, x: Tensor, state: State, rate: float, dt: Tensor | None) -> tuple[Tensor, State]:
-        parts = [self.sizes[0], sum(self.sizes), self.heads]
-        z, mixed, step = torch.split(self.enter(x), parts, dim=-1)
+        z, mixed, step = self._split(self.enter(x))
         mixed, filtered = self.conv.forward_with_state(mixed, state[0].to(mixed.dtype))
         dtype = self.A_log.dtype
         with torch.autocast(x.device.type, enabled=False):
-            u, B, C = torch.split(F.silu(mixed).to(dtype), self.sizes, dim=-1)
-            u = u.reshape(*u.shape[:2], self.heads, u.shape[2] // self.heads)
-            B, C = (
-                v.reshape(*v.shape[:2], self.groups, v.shape[2] // self.groups)
-                .repeat_interleave(self.heads // self.groups, 2)
-                for v in (B, C)
-            )  # fmt: skip
+            u, B, C = self._parts(F.silu(mixed).to(dtype))
             step = F.softplus(step.to(dtype) + self.dt_bias) * rate
             if dt is not None:
                 step = step * dt[..., None].to(dtype)
-            y, S = ssd(u * step[..., None], -self.A_log.exp() * step, B, C, state[1])
+            y, S = ssd(u * step[..., None], state[2] * step, B, C, state[1])
             y = (y + self.D[:, None] * u).flatten(-2)
             gated = self.norm.step(y * F.silu(z.to(dtype)))
-        return self.leave(gated), (filtered, S)
+        return self.leave(gated), (filtered, S, state[2])
+
+    def _split(self, entered: Tensor) -> tuple[Tensor, ...]:
+        parts = [self.sizes[0], sum(self.sizes), self.heads]
+        return torch.split(entered, parts, dim=-1)
+
+    def _parts(self, mixed: Tensor) -> tuple[Tensor, ...]:
+        """u (..., heads, d_head), B and C (..., heads, d_state) of each head."""
+        u, *shared = torch.split(mixed, self.sizes, dim=-1)
+        repeats = self.heads // self.groups
+        B, C = (
+            v.reshape(*v.shape[:-1], self.groups, 1, v.shape[-1] // self.groups)
+            .expand(*v.shape[:-1], self.groups, repeats, -1).flatten(-3, -2)
+            for v in shared
+        )  # fmt: skip
+        return u.reshape(*u.shape[:-1], self.heads, -1), B, C

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from s4core.nn import layout
@@ -67,26 +68,49 @@ class Stack(nn.Module):
         return self._finish(x)
 
     def initial_state(self, batch: int) -> State:
-        """Make the states of all blocks before the first step."""
-        return tuple(block.initial_state(batch) for block in self._blocks())
+        """Make the states of all blocks before the first step; of a pool, with the dt that wait."""
+        return tuple(
+            (block.initial_state(batch), ()) if isinstance(block, BlockPool)
+            else block.initial_state(batch)
+            for block in self._blocks()
+        )  # fmt: skip
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor | None, State]:
+    def step(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor | None, State]:
         """Run one step (B, d_model); None while a pool waits for its stride to fill."""
         states = list(state)
         for i, block in enumerate(self._blocks()):
-            y, states[i] = block.step(x, states[i])
+            if not isinstance(block, BlockPool):
+                x, states[i] = block.step(x, states[i], dt)
+                continue
+            inner, waiting = states[i]
+            y, inner = block.step(x, inner)
+            waiting = waiting if dt is None else (*waiting, dt)
             if y is None:
+                states[i] = (inner, waiting)
                 return None, tuple(states)
-            x = y
+            x, dt, states[i] = y, None if dt is None else sum(waiting), (inner, ())
         return (x if self.norm is None else self.norm.step(x)), tuple(states)
 
-    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_with_state(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run a piece (B, L, d_model) from the carried states."""
         states = list(state)
         for i, block in enumerate(self._blocks()):
             if x.shape[1] == 0:
                 break
-            x, states[i] = block.forward_with_state(x, states[i])
+            if not isinstance(block, BlockPool):
+                x, states[i] = block.forward_with_state(x, states[i], dt)
+                continue
+            inner, waiting = states[i]
+            x, inner = block.forward_with_state(x, inner)
+            if dt is not None:
+                dt = torch.cat([*(t[:, None] for t in waiting), dt], 1)
+                done = x.shape[1] * block.stride
+                dt, waiting = _pool_dt(dt, block.stride), tuple(dt[:, done:].unbind(1))
+            states[i] = (inner, waiting)
         return self._finish(x), tuple(states)
 
     def _blocks(self) -> Iterable[Block | BlockPool]:

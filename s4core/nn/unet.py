@@ -202,16 +202,19 @@ class UNet(nn.Module):
         """Make the states of all tiers."""
         return self.top.initial_state(batch)
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
         """Run one step (B, d_model)."""
+        assert dt is None, "the constructor refuses irregular steps"
         y, state = self.top.step(x, state)
         return (y if self.norm is None else self.norm.step(y)), state
 
-    def forward_with_state(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_with_state(
+        self, x: Tensor, state: State, dt: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run a piece from the carried states, step by step: pieces may end inside of a stride."""
         outputs = []
         for x_t in x.unbind(1):
-            y, state = self.step(x_t, state)
+            y, state = self.step(x_t, state, dt)
             outputs.append(y)
         return torch.stack(outputs, 1) if outputs else x, state
 

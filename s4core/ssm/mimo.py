@@ -165,15 +165,23 @@ class MimoSSM(nn.Module):
         write = torch.cat([B_bar.real, B_bar.imag]).T.to(self.D.dtype)
         read = torch.cat([C.real, -C.imag], -1).T
         x = torch.zeros(batch, len(A), dtype=A.dtype, device=A.device)
-        return StepState(x, (log_A_bar.exp().to(A.dtype), write, read))
+        # The last three are there for steps of a length of their own.
+        raw = torch.view_as_complex(self.B)
+        system = (log_A_bar.exp().to(A.dtype), write, read, A, self.steps(rate), raw)
+        return StepState(x, system)
 
     def step(
-        self, u: Float[Tensor, "B H"], state: StepState
+        self, u: Float[Tensor, "B H"], state: StepState, dt: Float[Tensor, " B"] | None = None
     ) -> tuple[Float[Tensor, "B H"], StepState]:
-        """One step of regular length, (B, H) to (B, H)."""
-        A_bar, write, read = state.system
-        re, im = (u.to(write.dtype) @ write).chunk(2, -1)
-        x = torch.addcmul(torch.complex(re, im), state.x, A_bar)
+        """One step, (B, H) to (B, H); dt: its length in training steps, None is regular."""
+        A_bar, write, read, A, steps, B = state.system
+        if dt is None:
+            re, im = (u.to(write.dtype) @ write).chunk(2, -1)
+            Bu = torch.complex(re, im)
+        else:
+            log_A_bar, gain = discretize(A, dt.unsqueeze(-1) * steps, self.options.discretize)
+            A_bar, Bu = log_A_bar.exp(), gain * (u.to(B.dtype) @ B.T)
+        x = torch.addcmul(Bu, state.x, A_bar)
         y = torch.cat([x.real, x.imag], -1) @ read
         return torch.addcmul(y, u, self.D), StepState(x, state.system)
 

@@ -73,6 +73,38 @@ def test_pieces_with_a_carried_state_equal_the_whole(stepping):
     assert (torch.cat(answers, 1) - model(x)).abs().max() < 1e-9
 
 
+TAKES_DT = [n for n in s4core.model_names() if n in {"s5", "lru", "s6", "ssd"}]
+
+
+@pytest.mark.parametrize("name", TAKES_DT)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"ff": 1, "block_pool": "avg", "pool_stride": 2},
+        {"gates": "gss", "final_act": "glu", "bottleneck": 1},
+        {"gates": "h3"},
+    ],
+    ids=str,
+)
+def test_irregular_steps_step_and_come_in_pieces_like_the_whole(name, fields):
+    model = make(name, dataclasses.replace(SHAPE, irregular=True), irregular="step", **fields)
+    x = inputs()
+    dt = 0.5 + torch.rand(2, 20, dtype=torch.float64)
+    state = model.initial_state(2)
+    for t in range(20):
+        y, state = model.step(x[:, t], state, dt[:, t])
+        if t % 4 == 3:  # the pools wait for their second step
+            assert (y - model(x[:, : t + 1], dt=dt[:, : t + 1])).abs().max() < 1e-9, t
+    state = model.initial_state(2)
+    for piece in (slice(0, 7), slice(7, 8), slice(8, 20)):
+        y, state = model.forward_with_state(x[:, piece], state, dt[:, piece])
+    assert (y - model(x, dt=dt)).abs().max() < 1e-9
+    assert (y - model(x, dt=torch.ones_like(dt))).abs().max() > 1e-8
+    with pytest.raises(ValueError, match="pass dt"):
+        model.step(x[:, 0], model.initial_state(2))
+
+
 def test_the_answer_does_not_depend_on_the_future(stepping):
     model, x = make(stepping, dataclasses.replace(SHAPE, target="step_value")), inputs()
     changed = x.clone()

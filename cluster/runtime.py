@@ -23,15 +23,8 @@ from cluster.errors import FailedRun, UserError
 
 logger = logging.getLogger(__name__)
 
-# Freed memory stays with the process: without this each training step maps and unmaps its large
-# temporaries, and page faults triple the time of a convolution on CPU (648 -> 220 ms at B = 8,
-# H = 256, L = 4096).
-WORKER_ENVIRONMENT = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**62),
-    "MALLOC_TOP_PAD_": str(64 * 2**20),
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
+# Read by the workers' OpenMP as it starts; their allocator and threads are set by reset_process.
+WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 # Read by the daemons and by the driver. Ray's memory monitor is off: it was seen to kill the
 # innocent trial, and Tune to die of it; MemoryGuard and the kernel do its work.
 RAY_ENVIRONMENT = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from s4core.train.process import keep_freed_memory
+
 from .home import sweep_folder
 from .lease import SweepLock
 from .outcome import Outcome
@@ -18,6 +20,7 @@ POLL_S = 0.5
 
 def run_inline(spec: SweepSpec, home: Path, events: SweepEvents | None = None) -> SweepResult:
     """Begin the sweep, or go on with it if it exists, and run it to its end."""
+    keep_freed_memory()
     folder = sweep_folder(spec.name, home)
     if (folder / "spec.json").exists():
         study = Study.open(spec.name, home)

@@ -144,7 +144,7 @@ def _norm_backward(
         c1, c2 = mean @ here, mean @ through
         torch.mul(h, c2, out=through).add_(c1).neg_().addcmul_(here, weight[:, None])
         torch.mul(through, scale[c], out=dx[:, c])
-    return dx, (dx.clone() if y.numel() else torch.empty_like(y)), dweight, dbias
+    return dx, (dx if y.numel() else torch.empty_like(y)), dweight, dbias
 
 
 _layer_norm = Operator(

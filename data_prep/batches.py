@@ -20,7 +20,8 @@ class Batch:
     (B, d) or (B, L, d); lengths: (B,) int64 steps that count, or None when all do; dt: (B, L)
     float32 time since the step before, or None; rate: how much coarser than in training the
     sequence is sampled; scale, shift: if set, x is still as stored (uint8, int16) and the model
-    wants x * scale + shift; index: (B,) rows of the split.
+    wants x * scale + shift; index: (B,) rows of the split (streams of a text:
+    where each begins in it).
     """
 
     x: np.ndarray
@@ -33,10 +34,14 @@ class Batch:
     index: np.ndarray | None = None
 
 
+def epoch_random(*, seed: int, epoch: int) -> np.random.RandomState:
+    """Return the generator of one epoch."""
+    return np.random.RandomState([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, epoch & 0xFFFFFFFF])
+
+
 def epoch_order(rows: int, *, seed: int, epoch: int) -> np.ndarray:
     """Return the permutation of `rows` rows for one epoch, int64."""
-    words = [seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, epoch & 0xFFFFFFFF]
-    return np.random.RandomState(words).permutation(rows)
+    return epoch_random(seed=seed, epoch=epoch).permutation(rows)
 
 
 def batch_indices(

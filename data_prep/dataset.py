@@ -87,6 +87,17 @@ class Dataset:
         """
         subset = self._subset(split)
         part = self.parts[subset.part]
+        if self.view.streams is not None and shuffle:
+            yield from self.view.streams(
+                part,
+                batch_size=batch_size,
+                epoch=epoch,
+                seed=seed,
+                drop_last=drop_last,
+                rank=rank,
+                world=world,
+            )
+            return
         bucket = self.view.bucket if self.task.ragged and shuffle else 0
         lengths = part.lengths("x", subset.index) if bucket > 1 else None
         for index in batch_indices(

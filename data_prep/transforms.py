@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,8 @@ class View:
 
     bucket: > 1 sorts runs of so many training batches by length (ragged data sets only);
     labels: (stored labels,) the class of each stored label, where they differ.
+    streams: reads training batches, where they are no choice of rows: called with the part and the
+        arguments of `Dataset.batches` from batch_size on (but shuffle), it yields them in order.
     decode: what a row of tokens x (length,) stands for, so that generated ones are heard or read.
     """
 
@@ -55,6 +57,7 @@ class View:
     splits: Mapping[str, Subset] = dataclasses.field(default_factory=dict)
     bucket: int = 0
     labels: np.ndarray | None = None
+    streams: Callable[..., Iterator[Batch]] | None = None
     decode: Callable[[np.ndarray], Sound | str] | None = None
 
 

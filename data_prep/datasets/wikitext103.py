@@ -6,13 +6,14 @@ import collections
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from data_prep.arrow import Column, Part
-from data_prep.batches import Batch
+from data_prep.batches import Batch, epoch_random
 from data_prep.card import DatasetCard, RawFile, TaskInfo
+from data_prep.errors import DataError
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
 from data_prep.sources import UNPACKED
@@ -43,8 +44,12 @@ CARD = DatasetCard(
     ),
     layout="Files wiki.{train,valid,test}.tokens or {train,valid,test}.txt also work.",
     differs=(
-        "published batches are B parallel streams, rolled by a random shift in every epoch; here "
-        "an epoch is all windows in random order, each from a zero state.",
+        "order: streams reads training as published, B streams side by side, each rolled by a "
+        "random shift in every epoch, so that windows are cut elsewhere each time; order: windows "
+        "takes the same windows in another order in every epoch. Validation and test read the text "
+        "once, in windows.",
+        "no state is carried from one window to the next, as in S4's published runs (n_context: 1, "
+        "where S4 repeats no context either); a longer context is a larger l_max.",
         "the rows of its splits above are tokens.",
     ),
 )
@@ -52,9 +57,10 @@ CARD = DatasetCard(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """l_max: tokens of a window."""
+    """l_max: tokens of a window; order: of the training windows, see what differs."""
 
     l_max: int = view_option(1024)
+    order: Literal["streams", "windows"] = view_option("streams")
 
     def __post_init__(self) -> None:
         if self.l_max < 1:
@@ -125,6 +131,56 @@ class Windows:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Streams:
+    """Read the text as one stream a row of the batch, all in step.
+
+    The text is cut into equal streams (less than one token a row is left over); a stream is rolled
+    by a shift that is drawn for each epoch, and its last window may be shorter.
+    Source: the ordered iterator of Transformer-XL (arXiv:1901.02860) as S4 uses it.
+    """
+
+    length: int
+
+    def __call__(
+        self,
+        part: Part,
+        *,
+        batch_size: int,
+        epoch: int,
+        seed: int,
+        drop_last: bool,
+        rank: int,
+        world: int,
+    ) -> Iterator[Batch]:
+        """Yield the windows of the streams of this rank: every world-th one."""
+        streams = batch_size * world
+        steps = part.flat_size("x") // streams
+        if steps < 2:
+            raise DataError(f"{part.flat_size('x')} tokens are too few for {streams} streams.")
+        mine = np.arange(rank, streams, world)
+        shifts = epoch_random(seed=seed, epoch=epoch).randint(steps, size=streams)[mine]
+        for start in range(0, steps - 1, self.length):
+            width = min(self.length, steps - 1 - start)
+            if width < self.length and drop_last:
+                return
+            firsts = (start - shifts) % steps
+            spans = [
+                _rolled(part, row * steps, steps, first, width + 1)
+                for row, first in zip(mine.tolist(), firsts.tolist(), strict=True)
+            ]
+            tokens = np.stack(spans).astype(np.int64)
+            lengths = np.full(len(mine), width)
+            x, y = tokens[:, :-1].copy(), tokens[:, 1:].copy()
+            yield Batch(x=x, y=y, lengths=lengths, index=mine * steps + firsts)
+
+
+def _rolled(part: Part, base: int, steps: int, first: int, count: int) -> np.ndarray:
+    """Return `count` tokens of the stream base .. base + steps, from its place `first` on."""
+    head = part.flat("x", base + first, base + min(first + count, steps))
+    return np.concatenate([head, part.flat("x", base, base + count - len(head))])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Read:
     """Turn a row of tokens into text."""
 
@@ -136,8 +192,9 @@ class Read:
 
 
 def view(stored: Stored) -> View:
-    """Read windows; only the last of a split is shorter."""
+    """Read windows; only the last of a split, or of a stream, is shorter."""
     length = stored.options.l_max
+    streams = Streams(length=length) if stored.options.order == "streams" else None
     words = stored.facts["words"]
     task = TaskInfo(
         d_input=words,
@@ -152,4 +209,5 @@ def view(stored: Stored) -> View:
         windows = -(-(stored.part(split).flat_size("x") - 1) // length)
         splits[split] = Subset(part=split, index=np.arange(windows))
     decode = Read(vocabulary=stored.facts["vocabulary"])
-    return View(task=task, read=Windows(length=length), splits=splits, decode=decode)
+    windows = Windows(length=length)
+    return View(task=task, read=windows, splits=splits, streams=streams, decode=decode)

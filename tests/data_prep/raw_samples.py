@@ -139,7 +139,7 @@ def wikitext(folder: Path) -> Options:
     for split, lines in (("train", 60), ("valid", 8), ("test", 8)):
         text = "".join(f" \n = Title {i} = \n the <unk> cat sat {i} \n" for i in range(lines))
         (folder / f"wiki.{split}.tokens").write_text(text)
-    return {"l_max": 16}
+    return {"l_max": 16, "order": "windows"}
 
 
 def folder_audio(folder: Path) -> Options:

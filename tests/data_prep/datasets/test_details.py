@@ -196,3 +196,28 @@ def test_windows_of_text_are_one_stream(tmp_path):
     counted = np.arange(16) < batches.lengths[:, None]
     np.testing.assert_array_equal(batches.x[counted], stream[:-1])
     np.testing.assert_array_equal(batches.y[counted], stream[1:])
+
+
+def test_streams_of_text_run_on_from_batch_to_batch_and_are_rolled_in_every_epoch(tmp_path):
+    dataset = sample("wikitext103", tmp_path, order="streams")
+    part = dataset.parts["train"]
+    text = part.flat("x", 0, part.flat_size("x"))
+    steps = len(text) // 6
+
+    def epoch(number: int, **where: int) -> tuple[np.ndarray, np.ndarray]:
+        read = list(dataset.batches("train", epoch=number, seed=5, **where))
+        assert [b.x.shape[1] for b in read[:-1]] == [16] * (len(read) - 1)
+        return np.concatenate([b.x for b in read], 1), np.concatenate([b.y for b in read], 1)
+
+    x, y = epoch(0, batch_size=6)
+    assert x.shape == (6, steps - 1)
+    np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+    for row, (stream, last) in enumerate(zip(x, y[:, -1:], strict=True)):
+        whole_stream = np.concatenate([stream, last])
+        wanted = text[row * steps : (row + 1) * steps]
+        assert any((np.roll(wanted, shift) == whole_stream).all() for shift in range(steps))
+    assert (epoch(0, batch_size=6)[0] == x).all() and (epoch(1, batch_size=6)[0] != x).any()
+    for rank in (0, 1):  # two ranks of three streams are one of six
+        np.testing.assert_array_equal(epoch(0, batch_size=3, rank=rank, world=2)[0], x[rank::2])
+    cut = [b.x.shape[1] for b in dataset.batches("train", batch_size=6, drop_last=True)]
+    assert cut == [16] * ((steps - 1) // 16)

@@ -203,9 +203,9 @@ class PublishedLiquidLayer(nn.Module):
     def forward(self, x: Tensor, rate: float = 1.0) -> Tensor:
         """Run whole sequences (B, L, H), L >= degree + 3."""
         y: Tensor = self.layer(x, rate)
-        with torch.autocast(x.device.type, enabled=False):
-            return y + self._term(x.transpose(1, 2).to(self.b.dtype), rate).transpose(1, 2)
+        return y + self._term(x.transpose(1, 2).to(self.b.dtype), rate).transpose(1, 2)
 
+    @full_precision
     def _term(self, u: Tensor, rate: float) -> Tensor:
         b = torch.view_as_complex(self.b)
         products = correlations(

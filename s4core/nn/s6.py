@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from s4core.nn.block import State
 from s4core.nn.selective_scan import selective_scan, selective_step
 from s4core.nn.short_conv import ShortConv
+from s4core.ops.precision import full_precision
 
 
 class S6(nn.Module):
@@ -80,14 +81,16 @@ class S6(nn.Module):
         u, filtered = self.conv.forward_with_state(u, state[0].to(u.dtype))
         u = F.silu(u)
         step, B, C = self._select(u)
-        with torch.autocast(x.device.type, enabled=False):
-            dtype = self.A_log.dtype
-            step = step.to(dtype) * rate
-            if dt is not None:
-                step = step * dt[..., None].to(dtype)
-            parts = (u.to(dtype), step, state[2], B.to(dtype), C.to(dtype))
-            y, inner = selective_scan(*parts, state[1])
+        y, inner = self._scan(u, step * rate, B, C, state, dt)
         return self.leave((y + self.D * u) * F.silu(z)), (filtered, inner, state[2])
+
+    @full_precision
+    def _scan(
+        self, u: Tensor, step: Tensor, B: Tensor, C: Tensor, state: State, dt: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        u, step, B, C = (v.to(self.A_log.dtype) for v in (u, step, B, C))
+        step = step if dt is None else step * dt[..., None].to(step.dtype)
+        return selective_scan(u, step, state[2], B, C, state[1])
 
     def _select(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sizes = [self.dt_rank, self.d_state, self.d_state]

@@ -7,10 +7,10 @@ chunk every step is one fused multiply-add on a (B, D, N) slice that stays in ca
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+
+from s4core.ops.operator import Operator
 
 CHUNK = 64
 
@@ -21,12 +21,12 @@ def selective_scan(
     """Return (y (B, L, D), the state after the last step (B, D, N)).
 
     u, dt: (B, L, D), dt > 0; A: (D, N), negative; B, C: (B, L, N), shared by the features;
-    x0: (B, D, N), zeros if None. No gradient flows out of the final state.
+    x0: (B, D, N), zeros if None.
     Source: Mamba, arXiv:2312.00752, algorithm 2, with the Euler form of B of its code.
     """
     if x0 is None:
         x0 = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])
-    y, last = _SelectiveScan.apply(u, dt, A, B, C, x0)  # type: ignore[no-untyped-call]
+    y, last = _selective_scan(u, dt, A, B, C, x0)
     return y, last
 
 
@@ -60,47 +60,68 @@ def _states(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, x: Tensor) -> tuple[Ten
     return decay, states
 
 
-class _SelectiveScan(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, x0: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        u, dt, B, C = (v.transpose(0, 1).contiguous() for v in (u, dt, B, C))
-        borders, outputs, x = [x0], [], x0
-        for s in _chunks(u.shape[0]):
-            _, states = _states(u[s], dt[s], A, B[s], x)
-            outputs.append(torch.einsum("tbdn,tbn->tbd", states, C[s]))
-            x = states[-1].clone()
-            borders.append(x)
-        ctx.save_for_backward(u, dt, A, B, C, torch.stack(borders[:-1]))
-        ctx.mark_non_differentiable(x)
-        return torch.cat(outputs).transpose(0, 1), x
+def _forward(
+    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, x0: Tensor
+) -> tuple[Tensor, ...]:
+    u, dt, B, C = (v.transpose(0, 1).contiguous() for v in (u, dt, B, C))
+    borders, outputs, x = [x0], [], x0
+    for s in _chunks(u.shape[0]):
+        _, states = _states(u[s], dt[s], A, B[s], x)
+        outputs.append(torch.einsum("tbdn,tbn->tbd", states, C[s]))
+        x = states[-1].clone()
+        borders.append(x)
+    return torch.cat(outputs).transpose(0, 1), x, torch.stack(borders[:-1])
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor, ...]:
-        u, dt, A, B, C, borders = ctx.saved_tensors
-        dy = dy.transpose(0, 1)
-        du, ddt, dB, dC = (torch.empty_like(v) for v in (u, dt, B, C))
-        dA, g = torch.zeros_like(A), torch.zeros_like(borders[0])
-        for i, s in reversed(list(enumerate(_chunks(u.shape[0])))):
-            decay, states = _states(u[s], dt[s], A, B[s], borders[i])
-            dC[s] = torch.einsum("tbd,tbdn->tbn", dy[s], states)
-            grad = dy[s][..., None] * C[s][:, :, None]
-            for t in range(grad.shape[0] - 1, -1, -1):
-                g = grad[t].add_(g)
-                g = g * decay[t]
-            # The gradient of dt_t A: what flows into x_t times the decayed state before it.
-            before = torch.cat([borders[i][None], states[:-1]])
-            exponent = grad * decay * before
-            through = torch.einsum("tbdn,tbn->tbd", grad, B[s])
-            dA += torch.einsum("tbdn,tbd->dn", exponent, dt[s])
-            ddt[s] = torch.einsum("tbdn,dn->tbd", exponent, A) + through * u[s]
-            du[s] = through * dt[s]
-            dB[s] = torch.einsum("tbdn,tbd->tbn", grad, dt[s] * u[s])
-        du, ddt, dB, dC = (v.transpose(0, 1) for v in (du, ddt, dB, dC))
-        return du, ddt, dA, dB, dC, g
+
+def _backward(dy: Tensor, dlast: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
+    A, borders = kept[2], kept[5]
+    u, dt, B, C, dy = (v.transpose(0, 1).contiguous() for v in (*kept[:2], *kept[3:5], dy))
+    du, ddt, dB, dC = (torch.empty_like(v) for v in (u, dt, B, C))
+    dA, g = torch.zeros_like(A), dlast
+    for i, s in reversed(list(enumerate(_chunks(u.shape[0])))):
+        decay, states = _states(u[s], dt[s], A, B[s], borders[i])
+        dC[s] = torch.einsum("tbd,tbdn->tbn", dy[s], states)
+        grad = dy[s][..., None] * C[s][:, :, None]
+        for t in range(grad.shape[0] - 1, -1, -1):
+            g = grad[t].add_(g)
+            g = g * decay[t]
+        # The gradient of dt_t A: what flows into x_t times the decayed state before it.
+        before = torch.cat([borders[i][None], states[:-1]])
+        exponent = grad * decay * before
+        through = torch.einsum("tbdn,tbn->tbd", grad, B[s])
+        dA += torch.einsum("tbdn,tbd->dn", exponent, dt[s])
+        ddt[s] = torch.einsum("tbdn,dn->tbd", exponent, A) + through * u[s]
+        du[s] = through * dt[s]
+        dB[s] = torch.einsum("tbdn,tbd->tbn", grad, dt[s] * u[s])
+    du, ddt, dB, dC = (v.transpose(0, 1) for v in (du, ddt, dB, dC))
+    return du, ddt, dA, dB, dC, g
+
+
+def _shapes(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    x0 = rest[1]
+    return (
+        torch.empty_like(u),
+        torch.empty_like(x0),
+        x0.new_empty(len(_chunks(u.shape[1])), *x0.shape),
+    )
+
+
+def _gradient_shapes(dy: Tensor, dlast: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
+    return (*(torch.empty_like(t) for t in kept[:5]), torch.empty_like(dlast))
 
 
 def _chunks(length: int) -> list[slice]:
     return [slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK)]
+
+
+_selective_scan = Operator(
+    "selective_scan",
+    "Tensor u, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor x0",
+    "y, last, borders",
+    keep="u, dt, A, B, C, borders",
+    forward=_forward,
+    backward=_backward,
+    forward_shapes=_shapes,
+    backward_shapes=_gradient_shapes,
+    n_results=2,
+)

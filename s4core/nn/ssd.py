@@ -12,6 +12,8 @@ from s4core.nn.block import State
 from s4core.nn.norm import Norm
 from s4core.nn.s6 import inverse_softplus, log_uniform
 from s4core.nn.short_conv import ShortConv
+from s4core.ops.operator import Operator
+from s4core.ops.precision import full_precision
 
 CHUNK = 64
 
@@ -37,11 +39,8 @@ def ssd(x: Tensor, log_a: Tensor, B: Tensor, C: Tensor, S: Tensor) -> tuple[Tens
     inside = (C @ B.transpose(-1, -2) * decay) @ x
     to_end = torch.exp(total[..., -1:] - total)[..., None]
     gained = (x * to_end).transpose(-1, -2) @ B  # (B, K, H, P, N)
-    starts = []
-    for k in range(gained.shape[1]):
-        starts.append(S)
-        S = torch.exp(total[:, k, :, -1])[..., None, None] * S + gained[:, k]
-    carried = C @ torch.stack(starts, 1).transpose(-1, -2) * torch.exp(total)[..., None]
+    starts, S = _carry(torch.exp(total[..., -1]), gained, S)
+    carried = C @ starts.transpose(-1, -2) * torch.exp(total)[..., None]
     y = (inside + carried).transpose(2, 3).flatten(1, 2)
     return y[:, :length], S
 
@@ -59,6 +58,37 @@ def ssd_step(x: Tensor, log_a: Tensor, B: Tensor, C: Tensor, S: Tensor) -> tuple
     """One step: x (B, H, P), log_a (B, H), B and C (B, H, N) to y (B, H, P) and the next S."""
     S = torch.addcmul(torch.exp(log_a)[..., None, None] * S, x[..., None], B[..., None, :])
     return (S @ C[..., None])[..., 0], S
+
+
+def _carry_forward(decay: Tensor, gained: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
+    """starts_k = S, then S = decay_k S + gained_k: decay (B, K, H), gained (B, K, H, P, N)."""
+    starts = torch.empty_like(gained)
+    for k in range(gained.shape[1]):
+        starts[:, k] = S
+        S = torch.addcmul(gained[:, k], decay[:, k, :, None, None], S)
+    return starts, S
+
+
+def _carry_backward(
+    dstarts: Tensor, g: Tensor, decay: Tensor, starts: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    ddecay, dgained = torch.empty_like(decay), torch.empty_like(starts)
+    for k in range(starts.shape[1] - 1, -1, -1):
+        dgained[:, k] = g
+        ddecay[:, k] = (g * starts[:, k]).sum((-1, -2))
+        g = torch.addcmul(dstarts[:, k], decay[:, k, :, None, None], g)
+    return ddecay, dgained, g
+
+
+_carry = Operator(
+    "ssd_carry",
+    "Tensor decay, Tensor gained, Tensor S",
+    "starts, end",
+    keep="decay, starts",
+    forward=_carry_forward,
+    backward=_carry_backward,
+    n_results=2,
+)
 
 
 class SSD(nn.Module):
@@ -129,16 +159,20 @@ class SSD(nn.Module):
     def _run(self, x: Tensor, state: State, rate: float, dt: Tensor | None) -> tuple[Tensor, State]:
         z, mixed, step = self._split(self.enter(x))
         mixed, filtered = self.conv.forward_with_state(mixed, state[0].to(mixed.dtype))
-        dtype = self.A_log.dtype
-        with torch.autocast(x.device.type, enabled=False):
-            u, B, C = self._parts(F.silu(mixed).to(dtype))
-            step = F.softplus(step.to(dtype) + self.dt_bias) * rate
-            if dt is not None:
-                step = step * dt[..., None].to(dtype)
-            y, S = ssd(u * step[..., None], state[2] * step, B, C, state[1])
-            y = (y + self.D[:, None] * u).flatten(-2)
-            gated = self.norm.step(y * F.silu(z.to(dtype)))
+        scale = rate if dt is None else rate * dt[..., None]
+        gated, S = self._scan(z, mixed, step, scale, state)
         return self.leave(gated), (filtered, S, state[2])
+
+    @full_precision
+    def _scan(
+        self, z: Tensor, mixed: Tensor, step: Tensor, scale: Tensor | float, state: State
+    ) -> tuple[Tensor, Tensor]:
+        z, mixed, step = (v.to(self.A_log.dtype) for v in (z, mixed, step))
+        u, B, C = self._parts(F.silu(mixed))
+        step = (F.softplus(step + self.dt_bias) * scale).to(step.dtype)
+        y, S = ssd(u * step[..., None], state[2] * step, B, C, state[1])
+        y = torch.addcmul(y, self.D[:, None], u).flatten(-2)
+        return self.norm.step(y * F.silu(z)), S
 
     def _split(self, entered: Tensor) -> tuple[Tensor, ...]:
         parts = [self.sizes[0], sum(self.sizes), self.heads]

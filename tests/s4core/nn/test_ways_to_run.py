@@ -14,8 +14,6 @@ from s4core import TaskShape
 
 SHAPE = TaskShape(d_input=3, d_output=5, length=32)
 NAMES = s4core.model_names()
-# Their scans are loops over pieces: a compiler would unroll them.
-LOOPS = {"s6", "ssd", "liquid_s4"}
 # float16 has no matrix products on some CPUs, and bfloat16 is what they train in.
 HALVES = [torch.bfloat16, torch.float16]
 
@@ -49,7 +47,7 @@ def test_autocast_stays_near_full_precision_and_trains(name, dtype):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in LOOPS])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_model_compiles_without_a_graph_break(name):
     model, x = make(name).train(), torch.randn(4, 32, 3)
     torch._dynamo.reset()

@@ -8,7 +8,7 @@ afterwards; ours is C~ for l_max, so it is recovered and stored anew where they 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from s4core.convert.arrays import Arrays, ConversionError, assign, assign_linear
 from s4core.nn.block import Block
 from s4core.nn.feed_forward import Pointwise
+from s4core.nn.interpolate import Interpolated
 from s4core.nn.model import SequenceModel
 from s4core.nn.norm import Norm
 from s4core.nn.pool import BlockPool
@@ -53,7 +54,7 @@ def load_s4_model(model: SequenceModel, state: Mapping[str, Any]) -> None:
     arrays.done()
 
 
-def load_s4_backbone(backbone: Stack | UNet, state: Mapping[str, Any]) -> None:
+def load_s4_backbone(backbone: Stack | UNet | Interpolated, state: Mapping[str, Any]) -> None:
     """Load a SequenceModel into a Stack, or a SaShiMi (standalone or not) into a UNet."""
     arrays = Arrays(state, ignore=_IGNORED)
     _backbone(backbone, arrays)
@@ -96,6 +97,11 @@ def load_s4d_layer(block: Block, state: Mapping[str, Any]) -> None:
 
 
 def _backbone(backbone: nn.Module, arrays: Arrays) -> None:
+    if isinstance(backbone, Interpolated):
+        for i, level in enumerate(cast("Iterable[Iterable[Block]]", backbone.levels)):
+            for j, filler in enumerate(level):
+                _residual_block(filler, arrays.below(f"interp_layers.{i}.{j}."))
+        backbone = backbone.net
     if isinstance(backbone, UNet):
         _unet(backbone, arrays)
         return

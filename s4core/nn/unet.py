@@ -55,8 +55,24 @@ class UpPool(nn.Module):
         return tuple(self.linear(x).view(x.shape[0], self.d_output, self.stride).unbind(-1))
 
 
+def row_of_blocks(
+    options: StackOptions, *, d_model: int, l_max: int, make_mixer: MakeMixer
+) -> list[Block]:
+    """Make n_layers blocks, each with its feed-forward block if there is one."""
+    made: list[Block] = []
+    for index in range(1, options.n_layers + 1):
+        mixer = make_gated(make_mixer, options, d_model, l_max)
+        made.append(Block(mixer, options, d_model=d_model, index=index))
+        if options.ff:
+            made.append(feed_forward(options, d_model=d_model, expand=options.ff, index=index))
+    return made
+
+
 class Tier(nn.Module):
-    """One tier and all below it; `pools` are the strides from here on, () for the centre."""
+    """One tier and all below it; `pools` are the strides from here on, () for the centre.
+
+    ff_center: width of the centre's feed-forward blocks, None is that of the others.
+    """
 
     def __init__(
         self,
@@ -68,19 +84,13 @@ class Tier(nn.Module):
         expand: int,
         unet: bool,
         make_mixer: MakeMixer,
+        ff_center: int | None = None,
     ) -> None:
         super().__init__()
+        here = options if pools or ff_center is None else dataclasses.replace(options, ff=ff_center)
 
         def blocks() -> list[Block]:
-            made: list[Block] = []
-            for index in range(1, options.n_layers + 1):
-                mixer = make_gated(make_mixer, options, d_model, l_max)
-                made.append(Block(mixer, options, d_model=d_model, index=index))
-                if options.ff:
-                    made.append(
-                        feed_forward(options, d_model=d_model, expand=options.ff, index=index)
-                    )
-            return made
+            return row_of_blocks(here, d_model=d_model, l_max=l_max, make_mixer=make_mixer)
 
         self.is_centre, self.unet = not pools, unet
         self.down = nn.ModuleList(blocks() if unet and pools else ())
@@ -94,6 +104,7 @@ class Tier(nn.Module):
                 expand=expand,
                 unet=unet,
                 make_mixer=make_mixer,
+                ff_center=ff_center,
             )
             self.unpool = UpPool(d_model * expand, stride=pools[0], expand=expand)
         self.up = nn.ModuleList(blocks())
@@ -162,6 +173,7 @@ class UNet(nn.Module):
         expand: int,
         unet: bool,
         make_mixer: MakeMixer,
+        ff_center: int | None = None,
     ) -> None:
         super().__init__()
         self.multiple = 1
@@ -175,6 +187,7 @@ class UNet(nn.Module):
             expand=expand,
             unet=unet,
             make_mixer=make_mixer,
+            ff_center=ff_center,
         )
         self.norm = Norm("layer", options.d_model) if options.final_norm else None
         self.d_output = options.d_model

@@ -1,5 +1,6 @@
 """Weights of the reference implementations, loaded into our modules, give the recorded outputs."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -112,6 +113,30 @@ def test_sashimi_with_its_steps(name, norm):
     convert.load_s4_backbone(unet.double().eval(), state)
     assert_close(unet(values["x"]), values["y"])
     assert_close(steps_of(unet, values["x"]), values["y_step"])
+
+
+def test_sashimi_with_interpolation_layers():
+    """The recorded network between layers that are copies of its outermost ones."""
+    values, state, _ = load("sashimi_src")
+    fields = {"d_model": 6, "n_layers": 1, "d_state": 8, "pool": (2, 2), "norm": "scalar"}
+    shape = TaskShape(d_input=6, d_output=2, length=64)
+    plain = sashimi.build(sashimi.Config(**fields), dataclasses.replace(shape, length=32))
+    plain = plain.backbone.double().eval()
+    convert.load_s4_backbone(plain, state)
+    for key in [k for k in state if k.startswith("u_layers.1.")]:
+        _, _, layer, rest = key.split(".", 3)
+        for j in {"1": (0, 2), "2": (1, 3)}.get(layer, ()):
+            state[f"interp_layers.0.{j}.{rest}"] = state[key]
+    model = sashimi.build(sashimi.Config(**fields, interp=2), shape)
+    convert.load_s4_backbone(model.backbone.double().eval(), state)
+    x = torch.stack([values["x"], values["x"].flip(1)], 2).flatten(1, 2)
+    y = model.backbone(x)
+    assert_close(y[:, 1::2], values["y"])
+    z = x[:, ::2]
+    for block in (*plain.top.up, *plain.top.up):
+        z = block(z)
+    assert_close(y[:, :-2:2], z[:, 1:])
+    assert_close(y[:, -2], z[:, -1])
 
 
 def test_float32_outputs_agree_to_1e_6():

@@ -6,6 +6,8 @@ name what does not fit. Outputs then agree to rounding (1e-6 in float32).
 """
 
 from s4core.convert.arrays import ConversionError
+from s4core.convert.inflate import inflate_s4nd
+from s4core.convert.lssl import load_lssl_layer
 from s4core.convert.s4 import (
     load_s4_backbone,
     load_s4_block,
@@ -18,6 +20,8 @@ from s4core.convert.s5 import load_s5_layer, load_s5_model
 
 __all__ = [
     "ConversionError",
+    "inflate_s4nd",
+    "load_lssl_layer",
     "load_s4_backbone",
     "load_s4_block",
     "load_s4_model",

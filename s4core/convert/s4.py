@@ -62,7 +62,8 @@ def load_s4_backbone(backbone: Stack | UNet | Interpolated, state: Mapping[str, 
 
 
 def load_s4_block(block: Block, state: Mapping[str, Any]) -> None:
-    """Load a standalone S4Block, which has neither norm nor residual, into a Block without them."""
+    """Load a standalone S4Block, or S4ND with its pointwise layers, into a Block that has neither
+    norm nor residual, as they have none."""
     arrays = Arrays(state, ignore=_IGNORED)
     _s4_block(block, arrays)
     arrays.done()
@@ -71,9 +72,7 @@ def load_s4_block(block: Block, state: Mapping[str, Any]) -> None:
 def load_s4nd_layer(layer: S4ND, state: Mapping[str, Any]) -> None:
     """Load an S4ND module without pointwise layers (linear=True): D and kernel.0, kernel.1, ..."""
     arrays = Arrays(state, ignore=_IGNORED)
-    assign(layer.D, arrays.take("D"), "D")
-    for i, system in enumerate(layer.systems):
-        _kernel(system, arrays.below(f"kernel.{i}."))
+    _s4nd(layer, arrays)
     arrays.done()
 
 
@@ -184,11 +183,20 @@ def _norm(norm: Norm | None, arrays: Arrays) -> None:
 
 def _s4_block(block: Block, arrays: Arrays) -> None:
     layer = block.mixer
-    assert isinstance(layer, SSMLayer)
-    assign(layer.D, arrays.take("layer.D"), "layer.D")
-    _kernel(layer.ssm, arrays.below("layer.kernel."))
+    if isinstance(layer, S4ND):
+        _s4nd(layer, arrays)
+    else:
+        assert isinstance(layer, SSMLayer)
+        assign(layer.D, arrays.take("layer.D"), "layer.D")
+        _kernel(layer.ssm, arrays.below("layer.kernel."))
     if block.output.linear is not None:
         assign_linear(block.output.linear, arrays, "output_linear.0.")
+
+
+def _s4nd(layer: S4ND, arrays: Arrays) -> None:
+    assign(layer.D, arrays.take("D"), "D")
+    for i, system in enumerate(layer.systems):
+        _kernel(system, arrays.below(f"kernel.{i}."))
 
 
 def _kernel(system: nn.Module, arrays: Arrays) -> None:

@@ -11,14 +11,24 @@ from s4core.nn.systems import SystemOptions, make_system
 
 @config
 class Config(SystemOptions):
-    """trank: terms of the kernel's sum of outer products. bidirectional: every axis both ways."""
+    """trank: terms of the kernel's sum of outer products. bidirectional: every axis both ways.
+
+    out_channels: so many features, each with a kernel for every feature of the input, in place of
+        a kernel a feature; 0 for the latter.
+    """
 
     bidirectional: bool = True
     trank: int = 1
+    out_channels: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         need_positive(self, "trank")
+        if self.out_channels < 0 or (self.out_channels and self.channels > 1):
+            raise ValueError(
+                f"need out_channels >= 0, and channels 1 beside it; got {self.out_channels} and "
+                f"{self.channels}."
+            )
         if self.sobolev != 0.0:
             raise ValueError(f"s4nd has no filter along its axes: got sobolev={self.sobolev}.")
         if self.block_pool != "none":
@@ -32,13 +42,15 @@ def build(config: Config, shape: TaskShape) -> SequenceModel:
         raise ValueError("images of several axes have no lengths: s4nd cannot take a ragged task.")
 
     def make_mixer(d_model: int, l_max: int) -> S4ND:
-        kernels = config.kernels * config.trank
+        channels = config.out_channels or config.channels
+        kernels = channels * config.trank * (2 if config.bidirectional else 1)
         return S4ND(
             [make_system(config, d_model, l_max=extent, kernels=kernels) for extent in axes],
             axes,
-            channels=config.channels,
+            channels=channels,
             trank=config.trank,
             bidirectional=config.bidirectional,
+            mix=config.out_channels > 0,
         )
 
     return stack_model(config, shape, make_mixer)

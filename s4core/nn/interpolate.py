@@ -90,11 +90,11 @@ class Interpolated(nn.Module):
         """Raise ValueError: a gap is filled when its end is known."""
         raise ValueError("sashimi with interp looks ahead: it cannot step.")
 
-    def step(self, x: Tensor, state: State) -> NoReturn:
+    def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> NoReturn:
         """Raise ValueError."""
         self.initial_state(x.shape[0])
 
-    def forward_with_state(self, x: Tensor, state: State) -> NoReturn:
+    def forward_with_state(self, x: Tensor, state: State, dt: Tensor | None = None) -> NoReturn:
         """Raise ValueError."""
         self.initial_state(x.shape[0])
 

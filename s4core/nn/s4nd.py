@@ -22,6 +22,8 @@ class S4ND(nn.Module):
     systems: one for each axis, with channels * trank kernels (twice as many if bidirectional, the
     second half acts backwards), in the order "(direction r c)". axes: the extents at rate 1; the
     input is a row-major flattening of them, (B, L1 * ... * Ld, H); a single axis may be shorter.
+    mix: sum over the features, so that the output has `channels` features, each with a kernel for
+    every one of the input (a full convolution).
     Source: S4ND, arXiv:2210.06583, eqs. 6 to 9 and appendix B for the rank.
     """
 
@@ -33,6 +35,7 @@ class S4ND(nn.Module):
         channels: int = 1,
         trank: int = 1,
         bidirectional: bool = True,
+        mix: bool = False,
     ) -> None:
         super().__init__()
         kernels = channels * trank * (2 if bidirectional else 1)
@@ -41,7 +44,7 @@ class S4ND(nn.Module):
         self.systems = nn.ModuleList(systems)
         self.axes, self.trank, self.bidirectional = axes, trank, bidirectional
         self.d_model: int = systems[0].d_model
-        self.d_output = channels * self.d_model
+        self.mix, self.d_output = mix, channels if mix else channels * self.d_model
         self.D = nn.Parameter(torch.randn(channels, self.d_model))
 
     def forward(self, x: Tensor, rate: float = 1.0) -> Tensor:
@@ -59,9 +62,9 @@ class S4ND(nn.Module):
         for i, system in enumerate(self.systems):
             k: Tensor = system.kernel(extents[i], rate)  # type: ignore[operator]
             y = self._along(y, k, i + 2)
-        y = y.reshape(x.shape[0], self.trank, self.d_output, x.shape[1]).mean(1)
-        skip = u.unsqueeze(1) * self.D[..., None]
-        return (y + skip.flatten(1, 2)).transpose(1, 2)
+        y = y.reshape(x.shape[0], self.trank, *self.D.shape, x.shape[1]).mean(1)
+        y = y + u.unsqueeze(1) * self.D[..., None]
+        return (y.sum(2) if self.mix else y.flatten(1, 2)).transpose(1, 2)
 
     def _along(self, y: Tensor, k: Tensor, axis: int) -> Tensor:
         # The first axis spreads the features over ranks and channels, the others keep them.

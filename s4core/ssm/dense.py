@@ -78,6 +78,10 @@ class DenseSSM(nn.Module):
         else:
             self.register_parameter(name, nn.Parameter(value))
 
+    def forget(self) -> None:
+        """Forget what was made of a fixed system whose values were set anew."""
+        self._cache = {}
+
     def system(self) -> tuple[Float[Tensor, "*h N N"], Float[Tensor, "*h N"]]:
         """(A, B) in float64, of each feature if per_feature."""
         parts = (getattr(self, name).double() for name in self.ssm_lr_parameters[:-1])

@@ -59,7 +59,11 @@ class DplrSSM(AbstractModes):
         with torch.no_grad():
             A, P, B = self.system()
             first, _ = dplr_discretize(A, P, B, self.steps(1.0))
-            self.C = parameter(torch.view_as_real(truncate(C, first, self.l_max)))
+            C_tilde = torch.view_as_real(truncate(C, first, self.l_max))
+            if "C" in self._parameters:
+                self.C.copy_(C_tilde)
+            else:
+                self.C = parameter(C_tilde)
 
     def system(
         self,

@@ -17,6 +17,7 @@ from s4core.nn.s4nd import S4ND
 from s4core.nn.stack import Stack
 from s4core.nn.systems import SystemOptions, make_layer, make_system
 from s4core.nn.wavelet import Wavelet
+from s4core.ops import dense_kernel, hippo
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BARE = {"norm": "none", "residual": "none", "prenorm": False}
@@ -264,34 +265,58 @@ def test_a_causal_two_dimensional_layer():
     assert_close(y.view_as(values["y"]), values["y_dense"])
 
 
-def test_a_learned_lssl_layer_with_its_steps():
-    """No loader: two arrays of the official layer are turned into ours by hand."""
+def test_a_two_dimensional_block_with_its_pointwise_layers():
+    """The recorded kernels, then gelu, a linear map and its gate."""
+    torch.manual_seed(0)
+    values, state, config = load("s4nd_2d_linear_causal")
+    linear = torch.nn.Linear(3, 6).double()
+    state["output_linear.0.weight"] = linear.weight.detach()[..., None]
+    state["output_linear.0.bias"] = linear.bias.detach()
+    options = SystemOptions(d_model=3, d_state=8, **BARE)
+    systems = [make_system(options, 3, l_max=length, kernels=1) for length in config["l_max"]]
+    layer = S4ND(systems, tuple(config["l_max"]), bidirectional=False)
+    block = Block(layer, options, d_model=3, index=1).double().eval()
+    convert.load_s4_block(block, state)
+    y = torch.nn.functional.gelu(values["y"].flatten(2).transpose(1, 2))
+    expected = torch.nn.functional.glu(linear(y), -1)
+    assert_close(block(values["u"].flatten(2).transpose(1, 2)), expected)
+
+
+def lssl_block(**fields):
+    config = lssl.Config(d_model=4, d_state=8, **fields, **BARE)
+    model = lssl.build(config, TaskShape(d_input=4, d_output=2, length=20))
+    return model.double().eval().backbone.blocks[0]
+
+
+@pytest.mark.parametrize("learn", ["shared", "per_feature", "fixed"])
+def test_an_lssl_layer_with_its_steps(learn):
     values, state, _ = load("lssl_head_legs_learn1")
-    config = lssl.Config(d_model=4, d_state=8, channels=2, transition="legs", **BARE)
-    block = lssl.build(config, TaskShape(d_input=4, d_output=2, length=20)).double().eval()
-    block = block.backbone.blocks[0]
-    system, official = block.mixer.ssm, {k: torch.tensor(v) for k, v in state.items()}
-    ours = {
-        "A_lower": official["transition.dl"][1:-1],
-        "A_diag": official["transition.d"],
-        "A_upper": official["transition.du"][1:-1],
-        "A_left": official["transition.pl"],
-        "A_right": official["transition.pr"],
-        "A_shift": official["transition.c"],
-        "B": official["transition.b"],
-        "C": official["C"].transpose(0, 1),
-        "dt": official["log_dt"][:, None],
-    }
-    with torch.no_grad():
-        for name, value in ours.items():
-            getattr(system, name).copy_(value)
-        block.mixer.D.copy_(official["D"].t())
-        weight = official["output_linear.weight"].unflatten(1, (4, 2))  # "(h c)", ours "(c h)"
-        block.output.linear.weight.copy_(weight.transpose(1, 2).flatten(1))
-        block.output.linear.bias.copy_(official["output_linear.bias"])
-    assert_close(system.kernel(20), values["K_dense_HML"].transpose(0, 1))
+    if learn == "per_feature":
+        names = [k for k in state if k.startswith("transition.")]
+        state |= {k: np.repeat(state[k][None], 4, 0) for k in names if state[k].ndim == 1}
+    block = lssl_block(channels=2, learn=learn)
+    convert.load_lssl_layer(block, state)
+    assert_close(block.mixer.ssm.kernel(20), values["K_dense_HML"].transpose(0, 1))
     assert_close(block(values["x"]), values["y"])
     assert_close(steps_of(block, values["x"]), values["y"])
+
+
+@pytest.mark.parametrize("transition", ["legs", "legt", "lagt"])
+def test_a_fixed_lssl_layer_that_is_kept_as_its_matrices(transition):
+    """LegT's published matrix is half of ours, so its steps are too."""
+    torch.manual_seed(0)
+    A, B = hippo(transition, 8)
+    dt, C = torch.tensor([0.01, 0.02, 0.05, 0.1]).double(), torch.randn(4, 1, 8).double()
+    state = {"transition.A": A, "transition.B": B, "C": C, "D": torch.randn(4, 1), "dt": dt}
+    linear = torch.nn.Linear(4, 4)
+    state |= {f"output_linear.{k}": v for k, v in linear.state_dict().items()}
+    block = lssl_block(learn="fixed", transition=transition, noise=0.0)
+    block.mixer.ssm.kernel(20)
+    convert.load_lssl_layer(block, state)
+    expected = dense_kernel(A.expand(4, 8, 8), B.expand(4, 8), C.transpose(0, 1), dt, 20)
+    assert_close(block.mixer.ssm.kernel(20), expected, 1e-5)
+    with pytest.raises(convert.ConversionError, match="are not those of transition"):
+        convert.load_lssl_layer(block, {**state, "transition.A": A + torch.eye(8)})
 
 
 def test_a_whole_training_checkpoint_with_encoder_and_decoder():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from s4core import TaskShape, build
+from s4core import ConfigError, TaskShape, build
+from s4core.convert import ConversionError, inflate_s4nd
 from s4core.nn.s4nd import S4ND
 
 
@@ -42,13 +43,17 @@ def direct(layer, x):
                 weight = weight * 0.0
         y[(..., *to)] += weight.mean(0) * u[(slice(None), None, slice(None), *start)]
     y += layer.D.detach().numpy()[None, :, :, *(None,) * len(axes)] * u[:, None]
+    if layer.mix:
+        y = y.sum(2)
+        return torch.from_numpy(y.reshape(x.shape[0], C, -1)).transpose(1, 2)
     return torch.from_numpy(y.reshape(x.shape[0], C * 2, -1)).transpose(1, 2)
 
 
 @pytest.mark.parametrize("axes", [(7,), (3, 4), (2, 3, 2)])
 @pytest.mark.parametrize("trank", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_axis_by_axis_equals_the_sum_over_all_offsets(axes, trank, bidirectional):
+@pytest.mark.parametrize("mix", [False, True])
+def test_axis_by_axis_equals_the_sum_over_all_offsets(axes, trank, bidirectional, mix):
     torch.manual_seed(0)
     kernels = 2 * trank * (2 if bidirectional else 1)
     layer = S4ND(
@@ -57,6 +62,7 @@ def test_axis_by_axis_equals_the_sum_over_all_offsets(axes, trank, bidirectional
         channels=2,
         trank=trank,
         bidirectional=bidirectional,
+        mix=mix,
     ).double()
     x = torch.randn(2, int(np.prod(axes)), 2, dtype=torch.float64)
     assert (layer(x) - direct(layer, x)).abs().max() < 1e-12
@@ -89,3 +95,33 @@ def test_a_model_of_images_takes_twice_the_resolution_at_half_the_rate():
     assert (fine - coarse).abs().max() < 0.2 * (coarse - wrong).abs().max()
     with pytest.raises(ValueError, match="want 48 x 64 = 3072 steps at rate 0.5"):
         model(image(48, 63), None, 0.5)
+
+
+def test_a_model_with_full_mixing_has_the_features_that_it_asks_for():
+    shape = TaskShape(d_input=1, d_output=3, length=12, axes=(3, 4))
+    model = build({"name": "s4nd", "d_model": 4, "d_state": 4, "out_channels": 6}, shape)
+    assert model.backbone.blocks[0].mixer.d_output == 6
+    assert model(torch.randn(2, 12, 1)).shape == (2, 3)
+    with pytest.raises(ConfigError, match="channels 1 beside it"):
+        build({"name": "s4nd", "out_channels": 6, "channels": 2}, shape)
+
+
+@pytest.mark.parametrize("structure", ["dplr", "diagonal"])
+def test_a_model_of_images_is_inflated_to_videos(structure):
+    block = {"name": "s4nd", "structure": structure, "d_model": 4, "n_layers": 2, "d_state": 4}
+    image = TaskShape(d_input=1, d_output=3, length=12, axes=(3, 4))
+    video = TaskShape(d_input=1, d_output=3, length=60, axes=(5, 3, 4))
+    images, videos = build(block, image).double(), build(block, video).double()
+    inflate_s4nd(images, videos)
+    for a, b in zip(images.backbone.blocks, videos.backbone.blocks, strict=True):
+        time, height, width = b.mixer.systems
+        for old, new, extent in ((a.mixer.systems[0], height, 3), (a.mixer.systems[1], width, 4)):
+            assert torch.equal(old.kernel(extent), new.kernel(extent))
+        assert torch.allclose(time.steps(1.0), torch.tensor(0.4).double(), rtol=1e-6)
+        assert torch.equal(a.output.linear.weight, b.output.linear.weight)
+        assert torch.equal(a.mixer.D, b.mixer.D)
+    assert videos(torch.randn(2, 60, 1).double()).isfinite().all()
+    with pytest.raises(ConversionError, match="extents of the axes"):
+        inflate_s4nd(images, build(block, TaskShape(**{**vars(video), "axes": (5, 4, 3)})).double())
+    with pytest.raises(ConversionError, match="differs"):
+        inflate_s4nd(images, build({**block, "d_model": 6}, video).double())

@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -180,27 +180,34 @@ def launch(
     }
     write_json(state, known)
     server = Server(**known, process=process)
-    deadline = time.monotonic() + READY_S
-    while not server.is_healthy():
-        if process.poll() is not None or time.monotonic() > deadline:
-            server.stop()
-            words = log.read_text(errors="replace").strip().splitlines()
-            said = f" It said: {words[-1]}" if words else ""
-            raise ServerError(f"the server at {url} did not come up (see {log}).{said}")
-        time.sleep(0.2)
+    try:
+        _wait_until_healthy(server, process, log)
+    except BaseException:  # Ctrl-C too: nobody would know of the server
+        server.stop()
+        raise
     return server
 
 
-def hold(server: Server) -> int:
-    """Let it serve until Ctrl-C or SIGTERM; it is gone when this returns."""
+def _wait_until_healthy(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + READY_S
+    while not server.is_healthy():
+        if process.poll() is not None or time.monotonic() > deadline:
+            words = log.read_text(errors="replace").strip().splitlines()
+            said = f" It said: {words[-1]}" if words else ""
+            raise ServerError(f"the server at {server.url} did not come up (see {log}).{said}")
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def held(server: Server) -> Iterator[None]:
+    """Let it serve inside the block, which Ctrl-C or SIGTERM end; it is gone afterwards."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        server.wait()
+        yield
     except KeyboardInterrupt:
         pass
     finally:
         server.stop()
-    return 0
 
 
 def _interrupt(signum: int, frame: object) -> None:

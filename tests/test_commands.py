@@ -20,7 +20,11 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+
+import sweeps
 
 sys.path.insert(0, str(Path(__file__).parent))
 from documented import DOCUMENTS, ROOT, Command, commands, name_of  # noqa: E402
@@ -41,7 +45,14 @@ train: {{epochs: 1, batch_size: 16, lr: {{log_uniform: [0.001, 0.1]}}}}
 search: {{sampler: random, trials: 2}}
 resources: {{cpus: 1, concurrent: 1}}
 """
-FEW = "data.train=64 data.val=32 data.test=32 data.max_length=32 data.l_max=32"
+TUNES = """\
+name: tunes
+data: {name: youtubemix, length: 200}
+model: {name: sashimi, d_model: 8, n_layers: 1, d_state: 4, pool: [2]}
+train: {epochs: 1, batch_size: 16}
+search: {sampler: random, trials: 1}
+"""
+FEW = "data.train=64 data.val=32 data.test=32 data.min_length=3 data.max_length=32 data.l_max=32"
 
 # What a reader puts in the place of the examples' names and numbers.
 INSTEAD = {
@@ -49,6 +60,8 @@ INSTEAD = {
     r"--trial 7\b": "--trial 1",
     r"--epochs \+5\b": "--epochs +1",
     r"--trials \+20\b": "--trials +1",
+    r"--samples 8\b": "--samples 2",
+    r"--prefix 8000 --length 16000\b": "--prefix 50 --length 100",
 }
 # Run in another way, and why.
 OTHERWISE = {
@@ -60,6 +73,10 @@ OTHERWISE = {
         "s4sweep train preset=lra/listops/s4d-legs train.epochs=2 model.d_model=8 "
         f"model.n_layers=1 {FEW}",
         "on all 96,000 rows it takes a GPU",
+    ),
+    "s4sweep resume my-sweep --address http://127.0.0.1:8265 --detach": (
+        "s4sweep resume my-sweep --address http://127.0.0.1:8265",
+        "the lines below it are other things to do, and want it to be over",
     ),
 }
 # What stands before a program in Python.
@@ -169,8 +186,10 @@ def kept(tmp_path_factory: pytest.TempPathFactory, shell: dict[str, str]) -> Pat
 
 
 def _write_files(folder: Path) -> None:
-    shutil.copytree(ROOT / "examples", folder / "examples")
-    shutil.copy(ROOT / "Makefile", folder)
+    for name in ("examples", "scripts"):
+        shutil.copytree(ROOT / name, folder / name)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder)
     broken = (folder / "examples" / "quickstart.yaml").read_text()
     for right, wrong in (
         ("patience: 3", "patiense: 3"),
@@ -232,7 +251,22 @@ def store(reader: Reader, s3_server: str) -> None:
     reader.env.update({**keys, "AWS_DEFAULT_REGION": "us-east-1"})
 
 
+@pytest.fixture
+def tunes(reader: Reader) -> None:
+    """A sweep of a model of sound, over twenty short ones."""
+    home = reader.folder / "s4sweep"
+    raw = home / "raw" / "youtubemix"
+    raw.mkdir(parents=True)
+    for number in range(20):
+        wave = 0.5 * np.sin(0.1 * (1 + number % 5) * np.arange(600))
+        soundfile.write(raw / f"out{number}.wav", wave, 16_000, subtype="PCM_16")
+    path = reader.folder / "tunes.yaml"
+    path.write_text(TUNES)
+    sweeps.run_inline(sweeps.load_spec(path), home)
+
+
 WANTS = {
+    " tunes ": "tunes",
     ":8265": "cluster",
     "mlflow.lab:5000": "mlflow",
     "127.0.0.1:5000": "dashboard",

@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    import contextlib
+
     from cluster.errors import UserError
     from dashboards import login, server
     from dashboards.record import SweepRecord
@@ -56,14 +58,18 @@ def main(args: argparse.Namespace) -> int:
         options = {"host": args.host, "port": args.port, "allowed_hosts": args.allowed_hosts}
         started = server.start(home(), **options)
     assert started is not None
-    print(started.url if args.optuna else _page(started.url, record), flush=True)
-    if not args.optuna and not login.is_loopback(args.host):
-        print(f"log in as {login.ADMIN}; the password is in {home() / login.FOLDER}/admin-password")
-    if running is not None or args.detach:
-        print("it is up until `s4sweep dashboard --stop`.")
-        return 0
-    print("Ctrl-C stops it.", flush=True)
-    return server.hold(started)
+    stays = running is not None or args.detach
+    with contextlib.nullcontext() if stays else server.held(started):
+        print(started.url if args.optuna else _page(started.url, record), flush=True)
+        if not args.optuna and not login.is_loopback(args.host):
+            password = home() / login.FOLDER / "admin-password"
+            print(f"log in as {login.ADMIN}; the password is in {password}")
+        if stays:
+            print("it is up until `s4sweep dashboard --stop`.")
+        else:
+            print("Ctrl-C stops it.", flush=True)
+            started.wait()
+    return 0
 
 
 def _page(url: str, record: object) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
+import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,3 +99,22 @@ def test_optuna_dashboard_shows_the_study(tmp_path: Path) -> None:
     finally:
         running.stop()
     assert not running.is_alive()
+
+
+@pytest.mark.parametrize("moment", ["while it starts", "as soon as it has said where"])
+def test_ctrl_c_leaves_no_server_behind(home: Path, moment: str) -> None:
+    state = home / server.STATE
+    command = [sys.executable, "-m", "cluster.cli", "--home", str(home), "dashboard"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        if moment == "while it starts":
+            while not state.exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+        else:
+            assert process.stdout.readline().startswith(b"http://127.0.0.1:")
+        (started,) = psutil.Process(process.pid).children()
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == (130 if moment == "while it starts" else 0)
+    assert not started.is_running()
+    assert not state.exists()

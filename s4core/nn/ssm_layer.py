@@ -7,6 +7,7 @@ first value, which costs nothing, where adding D u costs two passes over the seq
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import torch
@@ -16,9 +17,12 @@ from ..ops.chunk import chunk_scan
 from ..ops.dplr import real_column
 from ..ops.fftconv import fft_conv
 from ..shapes import Float, Tensor
+from ..ssm.diagonal import DiagonalSSM
 
 # Steps in a block of the recurrence between states: products of 64 rows fill the vector units.
 CHUNK = 64
+# Where blocks beat the FFT on a CPU: up to so many states, from so many steps on.
+BLOCK_STATES, BLOCK_LENGTH = 16, 1024
 
 
 class SSMLayer(nn.Module):
@@ -52,13 +56,18 @@ class SSMLayer(nn.Module):
         return self.convolve(u.transpose(1, 2), rate).transpose(1, 2)
 
     def convolve(self, u: Float[Tensor, "B H L"], rate: float = 1.0) -> Float[Tensor, "B D L"]:
-        """The same with time last; any strides of u are taken as they are."""
+        """The same with time last; any strides of u are taken as they are.
+
+        By blocks where they are faster (see benchmarks/README.md), else by FFT: a rule of the
+        shape alone, so that reruns agree to the bit. Both agree to 1e-6 in float32.
+        """
+        if self._is_for_blocks(u):
+            return self._by_blocks(u, None, rate)[0]
         k = self.ssm.kernel(u.shape[-1], rate)
         reverse = None
         if self.bidirectional:
             k, reverse = k[: self.channels], k[self.channels :]
-        k = torch.cat([k[..., :1] + self.D.unsqueeze(-1), k[..., 1:]], -1)
-        y: Tensor = fft_conv(u, k, k_reverse=reverse)
+        y: Tensor = fft_conv(u, self._with_skip(k), k_reverse=reverse)
         return y
 
     def forward_with_state(
@@ -68,12 +77,9 @@ class SSMLayer(nn.Module):
 
         Any cut of a sequence into pieces gives the outputs of the whole.  Source: ops/chunk.py.
         """
-        block = min(CHUNK, 1 << max(0, u.shape[1] - 1).bit_length())
         x = real_column(state.x) if state.x.is_complex() else state.x
-        y, x = chunk_scan(u.transpose(1, 2), self.ssm.tables(block, rate), x)
-        y = y.reshape(len(u), self.channels, self.d_model, -1)
-        y = y + u.transpose(1, 2).unsqueeze(1) * self.D.unsqueeze(-1)
-        return y.flatten(1, 2).transpose(1, 2), state._replace(x=like(x, state.x))
+        y, x = self._by_blocks(u.transpose(1, 2), x, rate)
+        return y.transpose(1, 2), state._replace(x=like(x, state.x))
 
     def initial_state(self, batch: int, rate: float = 1.0) -> Any:
         """The zero state for `step`; it carries the discretised system.
@@ -90,6 +96,26 @@ class SSMLayer(nn.Module):
         if self.channels == 1:
             return torch.addcmul(y, u, self.D[0]), state
         return y + (u.unsqueeze(1) * self.D).flatten(1), state
+
+    def _is_for_blocks(self, u: Float[Tensor, "B H L"]) -> bool:
+        if self.bidirectional or self.channels > 1 or not isinstance(self.ssm, DiagonalSSM):
+            return False
+        # Compilers want the one opaque kernel; a GPU's FFT was not measured against blocks.
+        eager = u.device.type == "cpu" and not torch.compiler.is_compiling()
+        states = 2 * self.ssm.A_real.shape[-1]
+        return eager and states <= BLOCK_STATES and u.shape[-1] >= BLOCK_LENGTH
+
+    def _by_blocks(
+        self, u: Float[Tensor, "B H L"], x: Float[Tensor, "B H N"] | None, rate: float
+    ) -> tuple[Float[Tensor, "B D L"], Float[Tensor, "B H N"]]:
+        """Outputs and the last state, from the state x (None is zero)."""
+        block = min(CHUNK, 1 << max(0, u.shape[-1] - 1).bit_length())
+        tables = self.ssm.tables(block, rate)
+        tables = dataclasses.replace(tables, kernel=self._with_skip(tables.kernel))
+        return chunk_scan(u, tables, x)
+
+    def _with_skip(self, k: Float[Tensor, "C H L"]) -> Float[Tensor, "C H L"]:
+        return torch.cat([k[..., :1] + self.D.unsqueeze(-1), k[..., 1:]], -1)
 
 
 def like(x: Float[Tensor, "B H N"], old: Tensor) -> Tensor:

@@ -117,8 +117,9 @@ def _scan(u: Tensor, tables: ChunkTables, state: Tensor) -> tuple[Tensor, Tensor
     within = torch.cat([_toeplitz(k) for k in tables.kernel], -1)
     read = torch.cat(list(tables.read), -1)
     Y, end = _chunk_scan(blocks, within, tables.write, read, tables.carry(b), state)
-    y = Y.view(H, B, L // b, channels, b).permute(1, 3, 0, 2, 4)
-    return y.reshape(B, channels * H, L), end
+    # With one channel the result is Y itself, batch and features in memory as the blocks have them.
+    y = Y.view(H, B, L // b, channels, b).permute(3, 0, 1, 2, 4)
+    return y.reshape(channels * H, B, L).transpose(0, 1), end
 
 
 def _toeplitz(k: Float[Tensor, "H b"]) -> Float[Tensor, "H b b"]:

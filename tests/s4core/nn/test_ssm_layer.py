@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from s4core.nn import ssm_layer
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
 from s4core.ssm.dplr import DplrOptions, DplrSSM
@@ -41,6 +42,33 @@ def test_pieces_with_a_carried_state_are_the_whole(name, cuts):
     for t in range(30):
         _, stepping = layer.step(u[:, t], stepping)
     torch.testing.assert_close(y, layer.step(u[:, 0], stepping)[0], rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["s4d", "s4d-real"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-5)])
+def test_blocks_and_fft_agree_in_values_and_gradients(name, dtype, tolerance, monkeypatch):
+    """At a length that the rule gives to blocks, with a short block at its end."""
+    if name == "s4d-real":
+        options = DiagonalOptions(d_state=4, init="real", is_real=True)
+    else:
+        options = DiagonalOptions(d_state=6)
+    layer = SSMLayer(DiagonalSSM(4, options)).to(dtype)
+    u = torch.randn(4, 2, 1101, dtype=dtype).transpose(0, 1).requires_grad_()
+    leaves, weight = [u, *layer.parameters()], torch.randn(2, 4, 1101, dtype=dtype)
+
+    def run():
+        y = layer.convolve(u, 0.5)
+        return [y, *torch.autograd.grad((y * weight).sum(), leaves)]
+
+    calls = []
+    scan = ssm_layer.chunk_scan
+    monkeypatch.setattr(ssm_layer, "chunk_scan", lambda *a: calls.append(a) or scan(*a))
+    by_blocks = run()
+    monkeypatch.setattr(ssm_layer, "BLOCK_STATES", 0)
+    by_fft = run()
+    assert len(calls) == 1
+    for one, other in zip(by_blocks, by_fft, strict=True):
+        assert (one - other).abs().max() < tolerance * other.abs().max()
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -17,7 +17,7 @@ import numpy as np
 from data_prep.arrow import Column, Part
 from data_prep.audio import read_sound
 from data_prep.batches import Batch
-from data_prep.card import DatasetCard, TaskInfo
+from data_prep.card import DatasetCard, RawFile, TaskInfo
 from data_prep.registry import Raw
 from data_prep.sources import UNPACKED
 from data_prep.transforms import Sound, Stored, View
@@ -64,12 +64,17 @@ def _words(name: str) -> list[str]:
     return re.split(r"(\d+)", name)
 
 
-def card(**fields: Any) -> DatasetCard:
-    """Return a card with what the data sets made of folders of WAV files share."""
+def card(*, name: str, length: int, levels: str, archive: str, **fields: Any) -> DatasetCard:
+    """Return the card of a data set made of a folder of WAV files, in an archive of this name."""
+    url = f"https://huggingface.co/datasets/krandiash/{name}/resolve/main/{archive}"
     return DatasetCard(
+        name=name,
         licence="see the source",
         citation="Goel et al. 2022, SaShiMi, arXiv:2202.09729",
         version=1,
+        shapes=f"{length:,} tokens of 256 levels; the next level at every step",
+        units=f"{levels} levels 0..255 of sound at 16 kHz, each chunk scaled to its own range",
+        files=(RawFile(path=archive, urls=(url,), unpack="unpacked"),),
         differs=(
             "the split is by natural order of the file names (88, 6, 6 %): a stray file shifts it.",
             "samples that do not fill a chunk are dropped.",

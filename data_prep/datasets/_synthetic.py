@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -25,6 +25,14 @@ class Sizes:
     def __post_init__(self) -> None:
         if min(self.train, self.val, self.test) < 1:
             raise ValueError(f"need rows, got {self.train=}, {self.val=}, {self.test=}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Signals(Sizes):
+    """dt: seconds a step; freq: highest frequency of the signal in Hz."""
+
+    dt: float = 0.001
+    freq: float = 10.0
 
 
 def sizes(options: Sizes) -> Mapping[str, int]:
@@ -71,3 +79,12 @@ def white_signal(
     spectrum[band] = random.standard_normal((2, int(band.sum()))).T @ np.array([1, 1j])
     signal = np.fft.irfft(spectrum, length)
     return np.asarray(signal * (rms / np.sqrt(np.mean(signal**2))), np.float32)
+
+
+def signals(
+    name: str, options: Signals, split: str, shard: int, *, steps: int
+) -> Iterator[np.ndarray]:
+    """Draw the signals (steps, 1) of a shard."""
+    random = random_of(name, options.seed, split, shard)
+    for _ in range(SHARD_ROWS):
+        yield white_signal(random, steps, dt=options.dt, freq=options.freq)[:, None]

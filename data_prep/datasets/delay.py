@@ -27,13 +27,11 @@ SHARD_ROWS, sizes = synthetic.SHARD_ROWS, synthetic.sizes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(synthetic.Sizes):
-    """length, lag: steps; dt: seconds a step; freq: highest frequency of the signal in Hz."""
+class Options(synthetic.Signals):
+    """length, lag: steps."""
 
     length: int = 4000
     lag: int = 1000
-    dt: float = 0.001
-    freq: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,10 +46,8 @@ def columns(raw: Raw, split: str) -> dict[str, Column]:
 
 def generate(options: Options, split: str, shard: int) -> Iterator[Mapping[str, Any]]:
     """Draw the signals of a shard."""
-    random = synthetic.random_of("delay", options.seed, split, shard)
-    for _ in range(SHARD_ROWS):
-        signal = synthetic.white_signal(random, options.length, dt=options.dt, freq=options.freq)
-        yield {"x": signal[:, None]}
+    for signal in synthetic.signals("delay", options, split, shard, steps=options.length):
+        yield {"x": signal}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,14 +27,11 @@ SHARD_ROWS, sizes = synthetic.SHARD_ROWS, synthetic.sizes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(synthetic.Sizes):
-    """length: steps in all; l_mem: steps of the signal, at most half of them; dt: seconds a step;
-    freq: highest frequency of the signal in Hz."""
+class Options(synthetic.Signals):
+    """length: steps in all; l_mem: steps of the signal, at most half of them."""
 
     length: int = 2000
     l_mem: int = 1000
-    dt: float = 0.001
-    freq: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,10 +46,8 @@ def columns(raw: Raw, split: str) -> dict[str, Column]:
 
 def generate(options: Options, split: str, shard: int) -> Iterator[Mapping[str, Any]]:
     """Draw the signals of a shard."""
-    random = synthetic.random_of("reconstruct", options.seed, split, shard)
-    for _ in range(SHARD_ROWS):
-        signal = synthetic.white_signal(random, options.l_mem, dt=options.dt, freq=options.freq)
-        yield {"signal": signal[:, None]}
+    for signal in synthetic.signals("reconstruct", options, split, shard, steps=options.l_mem):
+        yield {"signal": signal}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Reading and preparing data: ratios within one run, so that a noisy machine does not matter.
+"""Reading data: ratios within one run, so that a noisy machine does not matter.
 
     OMP_NUM_THREADS=1 python benchmarks/data.py            # 320 MB of sound-like rows, a minute
     OMP_NUM_THREADS=1 python benchmarks/data.py --rows 84843   # 2.7 GB: as large as 35 words
@@ -25,7 +25,6 @@ import numpy as np
 from data_prep import Dataset, DatasetCard, TaskInfo, open_dataset
 from data_prep.arrow import Column, Spool, pack
 from data_prep.cache import Entry, publish_once
-from data_prep.datasets import listops, pathfinder
 from data_prep.transforms import Dense, View
 
 SAMPLES, BATCH = 16_000, 64
@@ -204,18 +203,22 @@ def opening(dataset: Dataset) -> None:
 
 
 def memory(dataset: Dataset, home: Path) -> None:
-    """Sum of PSS of processes that have each touched every row."""
+    """Sum of PSS of processes that have each touched every row.
+
+    The data file's share is told apart: on a machine short of memory the kernel unmaps and maps
+    its pages as it likes, which has nothing to do with how many processes there are.
+    """
     rows = dataset.size("train")
-    base = _pss([_reader(home, 0, "import torch")])
+    base, _ = _pss([_reader(home, 0, "import torch")])
     print(f"memory: a process with torch and data_prep alone {base:.0f} MB")
     one = 0.0
     for count in (1, 4, 8):
-        total = _pss([_reader(home, rows, "import torch") for _ in range(count)])
-        one = total if count == 1 else one
-        print(f"  {count} processes: sum of PSS {total:6.0f} MB")
+        rest, mapped = _pss([_reader(home, rows, "import torch") for _ in range(count)])
+        one = rest if count == 1 else one
+        print(f"  {count} processes: sum of PSS {rest + mapped:6.0f} MB, {mapped:.0f} of the file")
         if count > 1:
-            further = (total - one) / (count - 1) - base
-            print(f"    each further one costs {further:.0f} MB beyond torch itself")
+            further = (rest - one) / (count - 1)
+            print(f"    each further one {further:.0f} MB: {further - base:.0f} beyond torch alone")
 
 
 def _reader(home: Path, rows: int, first: str) -> subprocess.Popen[str]:
@@ -233,17 +236,23 @@ print("ready", flush=True); input()
     return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True)
 
 
-def _pss(processes: list[subprocess.Popen[str]]) -> float:
-    """Wait until all are ready, add up their PSS in MB, end them."""
-    total = 0.0
+def _pss(processes: list[subprocess.Popen[str]]) -> tuple[float, float]:
+    """Wait until all are ready; their PSS in MB, without and of the mapped data; end them."""
+    rest = mapped = 0.0
     for process in processes:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
     for process in processes:
-        text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-        total += next(int(s.split()[1]) for s in text.splitlines() if s.startswith("Pss:")) / 1024
+        is_data = False
+        for line in Path(f"/proc/{process.pid}/smaps").read_text().splitlines():
+            words = line.split()
+            if not words[0].endswith(":"):
+                is_data = words[-1].endswith(".arrow")
+            elif words[0] == "Pss:":
+                mapped += int(words[1]) / 1024 * is_data
+                rest += int(words[1]) / 1024 * (not is_data)
     for process in processes:
         process.communicate("\n")
-    return total
+    return rest, mapped
 
 
 def padding(home: Path) -> None:
@@ -263,24 +272,6 @@ def padding(home: Path) -> None:
         )
 
 
-def preparing() -> None:
-    """Rows a second of CPU of the two generators."""
-
-    def rate(rows: Iterator[Any], count: int) -> float:
-        next(rows)  # compiles, fills tables
-        start = time.process_time()
-        for _ in range(count):
-            next(rows)
-        return count / (time.process_time() - start)
-
-    made = rate(listops.generate(listops.Options(), "train", 0), 900)
-    print(f"prepare listops: {made:,.0f} rows/s/core")
-    for resolution, count in ((32, 900), (64, 100), (128, 100), (256, 60)):
-        options = pathfinder.Options(resolution=resolution)
-        made = rate(pathfinder.generate(options, "train", 0), count)
-        print(f"prepare pathfinder {resolution}: {made:,.0f} images/s/core")
-
-
 def main() -> None:
     """Run everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -293,7 +284,6 @@ def main() -> None:
         opening(dataset)
         memory(dataset, home)
         padding(home)
-        preparing()
 
 
 if __name__ == "__main__":

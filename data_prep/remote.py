@@ -9,6 +9,7 @@ For S3 the usual AWS_ variables hold, AWS_ENDPOINT_URL among them (MinIO and oth
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import errno
 import functools
 import hashlib
@@ -148,7 +149,8 @@ def mirror_of(url: str) -> Mirror:
 def file_system(scheme: str) -> Any:
     """The store's client; made once a process, since that costs up to a second."""
     if scheme == "gs":
-        return fs.GcsFileSystem()
+        # Its own limit is a quarter of an hour; whoever can wait does so outside.
+        return fs.GcsFileSystem(retry_time_limit=datetime.timedelta(seconds=15))
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     options: dict[str, Any] = {"connect_timeout": 10, "request_timeout": 60}
@@ -173,6 +175,8 @@ class reachable:
             text = " ".join(str(error).split())
             refused = any(w in text for w in ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS"))
             number = errno.EACCES if refused else errno.EREMOTEIO
+            if "OAuth2 access token" in text:
+                text = "no Google credentials: run `gcloud auth application-default login`"
             raise OSError(number, text, self._url) from error
 
 

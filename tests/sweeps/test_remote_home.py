@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -243,3 +246,22 @@ def test_what_could_not_be_sent_is_not_overwritten_by_what_is_older(
     journal.write_text("{}\n{}\n")
     remote_home.refresh(a)
     assert journal.read_text() == "{}\n{}\n"
+
+
+@pytest.mark.slow
+def test_a_google_bucket_without_credentials_is_one_clear_line(tmp_path: Path) -> None:
+    """The store's client is real; nobody answers its question for a token."""
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("GOOGLE", "CLOUDSDK"))},
+        "HOME": str(tmp_path),
+        "GCE_METADATA_HOST": "127.0.0.1:1",
+        "S4SWEEP_HOME": "gs://lab/home",
+        "S4SWEEP_MIRROR": str(tmp_path / "mirror"),
+    }
+    command = [sys.executable, "-m", "cluster.cli", "list"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "s4sweep: gs://lab/home: no Google credentials: run `gcloud auth application-default "
+        "login`.\n"
+    )

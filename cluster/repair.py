@@ -32,6 +32,12 @@ class Fault:
     what: str
     act: Callable[[], str] | None = None
 
+    @property
+    def sweep(self) -> str | None:
+        """The sweep that it was found in, if it was in one."""
+        kind, _, name = self.where.partition(" ")
+        return name if kind == "sweep" else None
+
 
 def look(
     home: Path, *, close: bool = False, deep: bool = False, uri: str | None = None
@@ -44,6 +50,16 @@ def look(
         yield from _sweep(home, name, close=close, deep=deep, uri=uri)
     for folder in sorted((home / "data").glob("*/")):
         yield from _cache(folder)
+
+
+def send(name: str) -> None:
+    """Bring to the object store what was put right in a sweep, if the home lies in one."""
+    from sweeps.remote_home import exchange, mirror
+
+    there = mirror()
+    if there is not None:
+        there.delete(f"sweeps/{name}/{STOP_FILE}")  # else it would be brought here once more
+        exchange(there, f"sweeps/{name}")
 
 
 def _sweep(home: Path, name: str, *, close: bool, deep: bool, uri: str | None) -> Iterator[Fault]:

@@ -24,13 +24,18 @@ def main(args: argparse.Namespace) -> int:
     from sweeps import home
 
     left = 0
+    mended: set[str] = set()
     faults = repair.look(home(), close=args.close, deep=args.deep, uri=args.tracking_uri)
     for fault in faults:
         if fault.act is not None and args.fix:
             print(f"{fault.where}: {fault.what}: {fault.act()}")
+            if fault.sweep is not None:
+                mended.add(fault.sweep)
         else:
             left += fault.act is not None
             print(f"{fault.where}: {fault.what}")
+    for name in sorted(mended):
+        repair.send(name)
     if left:
         print(f"{left} fault(s); `s4sweep doctor --fix` puts them right.")
     elif not args.fix:

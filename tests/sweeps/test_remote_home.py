@@ -265,3 +265,26 @@ def test_a_google_bucket_without_credentials_is_one_clear_line(tmp_path: Path) -
         "s4sweep: gs://lab/home: no Google credentials: run `gcloud auth application-default "
         "login`.\n"
     )
+
+
+def test_what_the_doctor_puts_right_is_right_for_every_machine(
+    machine: Callable[[str], Mirror], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cluster.cli import main
+
+    (tmp_path / "far.yaml").write_text(SWEEP)
+    there = machine("a")
+    study = Study.create(load_spec(tmp_path / "far.yaml"), home())
+    dead = {"host": "gone", "pid": 1, "born": 1.0, "started": 1.0, "heartbeat": 1.0, "token": "x"}
+    (study.folder / "lock.json").write_text(json.dumps(dead))
+    remote_home.exchange(there, "sweeps/far")
+    there.write("sweeps/far/stop.json", b'{"how": "now"}')
+    machine("b")
+    assert main(["doctor"]) == 1
+    assert "locked by process 1 on gone" in capsys.readouterr().out
+    assert main(["doctor", "--fix"]) == 0
+    for name in ("b", "c"):
+        machine(name)
+        capsys.readouterr()
+        assert main(["doctor"]) == 0
+        assert "is in order" in capsys.readouterr().out

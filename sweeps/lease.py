@@ -7,6 +7,7 @@ publishes anything, because the file no longer holds its token.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -22,8 +23,11 @@ from filelock import FileLock
 from .errors import LeaseLost, SweepLocked
 from .files import read_json, write_json
 
+logger = logging.getLogger(__name__)
+
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
+LOOK_S = 1.0
 
 
 class Lease:
@@ -50,9 +54,13 @@ class SweepLock:
     """The right to drive a sweep; a context manager.
 
     Raises SweepLocked, on entering, if a living driver has it. A thread keeps the heartbeat.
+    waits: whether to wait for the next heartbeat of a holder on another host, which may be gone: it
+    is refused after 10 s if one comes, and gives way after a minute if none does. (For a folder
+    that both hosts see; the mirror of an object store shows no new heartbeats.)
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, waits: bool = False) -> None:
+        self._waits = waits
         self._path = folder / "lock.json"
         self._guard = FileLock(str(folder / ".lock.guard"))
         self._about: dict[str, Any] = {**_holder(), "token": uuid.uuid4().hex}
@@ -60,16 +68,15 @@ class SweepLock:
         self._beat: threading.Thread | None = None
 
     def __enter__(self) -> SweepLock:
-        with self._guard:
-            held = read_lock(self._path.parent)
-            if held is not None and is_alive(held):
-                ago = time.time() - float(held["heartbeat"])
-                raise SweepLocked(
-                    f"sweep {self._path.parent.name!r} is driven by process {held['pid']} on "
-                    f"{held['host']} (heartbeat {ago:.0f} s ago); stop that one first: "
-                    f"`s4sweep stop {self._path.parent.name}`."
-                )
-            self._write()
+        first: dict[str, Any] | None = None
+        while (held := self._take()) is not None:
+            is_silent = self._waits and held["host"] != socket.gethostname()
+            if not is_silent or first not in (None, held):
+                raise SweepLocked(self._refusal(held))
+            if first is None:
+                first = held
+                logger.warning("%s Waiting for a sign of life of that one.", self._refusal(held))
+            time.sleep(LOOK_S)
         self._beat = threading.Thread(target=self._keep, name="sweep-lock", daemon=True)
         self._beat.start()
         return self
@@ -92,12 +99,31 @@ class SweepLock:
         found = read_lock(self._path.parent)
         return found is not None and bool(found["token"] == self._about["token"])
 
+    def _take(self) -> dict[str, Any] | None:
+        """Take the lock, or give what it says of the driver that has it."""
+        with self._guard:
+            held = read_lock(self._path.parent)
+            if held is not None and is_alive(held):
+                return held
+            self._write()
+            return None
+
+    def _refusal(self, held: dict[str, Any]) -> str:
+        name, ago = self._path.parent.name, time.time() - float(held["heartbeat"])
+        return (
+            f"sweep {name!r} is driven by process {held['pid']} on {held['host']} (heartbeat "
+            f"{ago:.0f} s ago); stop that one first: `s4sweep stop {name}`."
+        )
+
     def _keep(self) -> None:
         while not self._end.wait(HEARTBEAT_S):
-            with self._guard:
-                if not self.is_held():
-                    return
-                self._write()
+            try:
+                with self._guard:
+                    if not self.is_held():
+                        return
+                    self._write()
+            except OSError as error:  # the storage is away; the next beat may get through
+                logger.warning("cannot keep the lock of the sweep: %s", error)
 
     def _write(self) -> None:
         write_json(self._path, {**self._about, "heartbeat": time.time()})

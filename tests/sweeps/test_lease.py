@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 import sweeps
-from sweeps import lease
+from sweeps import files, lease
 
 
 def test_a_second_driver_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -47,6 +49,46 @@ def test_another_host_gives_way_when_its_heart_stops(tmp_path: Path) -> None:
     (tmp_path / "lock.json").write_text(json.dumps({**there, "heartbeat": time.time() - 61}))
     with sweeps.SweepLock(tmp_path):
         pass
+
+
+def test_a_silent_holder_on_another_host_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `waits`: one that beats again is refused, one that stays silent gives way."""
+    monkeypatch.setattr(lease, "LOOK_S", 0.01)
+    there = {"host": "elsewhere", "pid": 1, "born": 0.0, "started": 0.0, "token": "x"}
+    path = tmp_path / "lock.json"
+    now = time.time()
+    files.write_json(path, {**there, "heartbeat": now})
+    beat = threading.Timer(0.3, files.write_json, (path, {**there, "heartbeat": now + 0.1}))
+    beat.start()
+    with pytest.raises(sweeps.SweepLocked), sweeps.SweepLock(tmp_path, waits=True):
+        pass
+    beat.join()
+    files.write_json(path, {**there, "heartbeat": time.time() - lease.STALE_S + 0.3})
+    with sweeps.SweepLock(tmp_path, waits=True) as lock:
+        assert lock.is_held()
+
+
+def test_a_storage_that_is_away_does_not_end_the_heartbeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.01)
+    write, tried = lease.write_json, threading.Event()
+
+    def away(path: Path, data: object) -> None:
+        tried.set()
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    with sweeps.SweepLock(tmp_path):
+        monkeypatch.setattr(lease, "write_json", away)
+        assert tried.wait(10.0)
+        monkeypatch.setattr(lease, "write_json", write)
+        before = lease.read_lock(tmp_path)
+        deadline = time.monotonic() + 10.0
+        while lease.read_lock(tmp_path) == before:
+            assert time.monotonic() < deadline, "the heart has stopped"
+            time.sleep(0.01)
 
 
 def test_a_driver_that_was_taken_over_leaves_the_lock_of_its_successor(tmp_path: Path) -> None:

@@ -169,7 +169,8 @@ class Roster:
         times = self.limits.losses + 1
         self._check_lock()
         if self.fault is None:
-            self._tell(running, f"lost its worker or node {times} times in a row within one epoch")
+            error = f"lost its worker or node {times} times in a row within one epoch"
+            self._tell(running, error, lost=True)
 
     def lost(self, tune_id: str, reason: str) -> None:
         """The trial's worker or node is gone, and Tune starts the trial again."""
@@ -184,9 +185,9 @@ class Roster:
         self.has_new_shares = True
         self.drain()
 
-    def _tell(self, running: Running, error: str | None) -> TrialResult:
+    def _tell(self, running: Running, error: str | None, *, lost: bool = False) -> TrialResult:
         ended = running.outcome.result(running.spec, pruned=running.pruned, error=error)
-        result = patiently(lambda: self.study.tell(ended))
+        result = patiently(lambda: self.study.tell(dataclasses.replace(ended, lost=lost)))
         self.progressed = True
         if result.state.is_finished:  # a member of a population goes on in its next generation
             self._events.trial_ended(result)

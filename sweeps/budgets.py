@@ -15,13 +15,19 @@ EpochSeconds = Mapping[tuple[int, int], float]
 
 
 def failed(ledger: Ledger, trials: Sequence[FrozenTrial]) -> str | None:
-    """Say whether too many trials have failed to go on."""
+    """Say whether too many trials have failed to go on.
+
+    Trials that were lost with their workers have a budget of their own, of the same size.
+    """
     limit = ledger.spec.search.max_failures
     results = [t.user_attrs[record.RESULT] for t in trials if record.RESULT in t.user_attrs]
     bad = [r for r in results if r["state"] == TrialState.FAILED.value]
-    if len(bad) <= limit:
-        return None
-    return f"{len(bad)} trials failed (max_failures: {limit}); the last: {bad[-1]['error']}"
+    for is_lost in (False, True):
+        some = [r for r in bad if r.get("lost", False) is is_lost]
+        if len(some) > limit:
+            last = some[-1]["error"]
+            return f"{len(some)} trials failed (max_failures: {limit}); the last: {last}"
+    return None
 
 
 def spent(

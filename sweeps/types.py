@@ -76,7 +76,8 @@ class TrialResult:
     repeats: the values of all seeds of a repeated configuration, whose mean is then `value`;
     replicate_of: the trial whose configuration this one repeats with another seed.
     label: where a configuration came from that was not sampled (a preset's name, "enqueued").
-    seconds: time spent in epochs. ended: when (unix seconds).
+    seconds: time spent in epochs. ended: when (unix seconds). lost: it failed because it lost its
+    workers or nodes again and again, by no error that it raised.
     """
 
     number: int
@@ -92,6 +93,7 @@ class TrialResult:
     label: str | None = None
     seconds: float = 0.0
     ended: float | None = None
+    lost: bool = False
 
     @property
     def spread(self) -> float | None:

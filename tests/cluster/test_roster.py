@@ -88,14 +88,24 @@ def test_a_driver_that_was_replaced_while_it_stood_still_writes_nothing(study: S
     assert (trial.state, trial.epochs, trial.value) == (TrialState.RUNNING, 1, 0.5)
 
 
-def test_losses_are_no_errors_of_the_trials_own(study: Study) -> None:
-    """Three trials lose their workers for good, one after the other: the sweep goes on."""
+def test_losses_are_no_errors_of_the_trials_own(tmp_path: Path) -> None:
+    """Three trials lose their workers for good, in a row: neither budget for errors is touched."""
+    search = {"trials": 4, "max_failures": 3}
+    study = Study.create(tiny(tmp_path, search=search), tmp_path)
     some = roster(study, Watcher(), at_once=1, losses=0, same_error=3)
     for tune_id in ("a", "b", "c"):
         issue(some, tune_id)
         some.given_up(tune_id)
     assert some.stop_reason is None
-    issue(some, "d")
+    for tune_id in ("d", "e", "f"):
+        issue(some, tune_id)
+        some.ended(tune_id, Failure(error=f"ValueError: {tune_id}", signature=tune_id))
+    issue(some, "g")
+    some.given_up("g")
+    assert some.next_job("h") == Finished(
+        "4 trials failed (max_failures: 3); the last: lost its worker or node 1 times in a row "
+        "within one epoch"
+    )
 
 
 def test_the_same_error_in_a_row_stops_the_sweep_and_another_one_breaks_the_row(

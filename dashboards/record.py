@@ -7,6 +7,7 @@ left for the next look.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -76,7 +77,11 @@ class TrialRecord:
 
     def attempts(self) -> list[dict[str, Any]]:
         """Each start of the trial: time, host, device, git commit."""
-        return [json.loads(text) for text, _ in whole_lines(self.folder / "attempts.jsonl", 0)]
+        found = []
+        for text, _ in whole_lines(self.folder / "attempts.jsonl", 0):
+            with contextlib.suppress(ValueError):  # a line that a kill or a full disk has torn
+                found.append(json.loads(text))
+        return found
 
     def reports(self, offset: int = 0) -> Iterator[tuple[Line, int]]:
         """Whole lines from a byte offset on, each with the offset that follows it."""

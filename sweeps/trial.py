@@ -155,5 +155,8 @@ def _log_attempt(folder: Path, attempt: str, device: str | None) -> None:
         "git_commit": git_commit(),
         "version": importlib.metadata.version("s4sweep"),
     }
-    with open(folder / "attempts.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(about) + "\n")
+    with open(folder / "attempts.jsonl", "ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = file.read() not in (b"", b"\n")  # by a kill, or a disk that filled up
+        file.write(b"\n" * torn + json.dumps(about).encode() + b"\n")

@@ -21,6 +21,7 @@ import pytest
 
 import s4core
 import sweeps
+from dashboards.record import TrialRecord
 from s4core.train.report import MEASURED, EpochReport
 from sweeps.trial import MetricsLog, read_metrics
 
@@ -156,6 +157,15 @@ def test_an_attempt_that_lost_its_trial_writes_nothing_more(
     assert [line["epoch"] for line in read_metrics(tmp_path)] == list(range(1, EPOCHS + 1))
     attempts = [json.loads(x) for x in (tmp_path / "attempts.jsonl").read_text().splitlines()]
     assert [a["attempt"] for a in attempts] == ["first", "second"]
+
+
+def test_a_torn_line_of_an_attempt_spoils_no_other(
+    spec: sweeps.TrialSpec, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "attempts.jsonl").write_text('{"time": 1')
+    next(sweeps.run_trial(spec, tmp_path, home=home, attempt="second"))
+    (attempt,) = TrialRecord(tmp_path).attempts()
+    assert attempt["attempt"] == "second"
 
 
 def test_the_folder_says_what_ran_even_if_it_fails_at_once(

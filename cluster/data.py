@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import probe
+from cluster.runtime import LOST
 from cluster.telling import Tell, Teller, listen
 from sweeps import SweepSpec
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,8 @@ def data_blocks(spec: SweepSpec) -> list[Mapping[str, Any]]:
 def prepare_everywhere(blocks: list[Mapping[str, Any]], home: str, tell: Tell) -> list[NodeReport]:
     """Open each data set once on every node that is alive.
 
-    blocks: data blocks with `name` and options, without ranges. tell: hears of the progress.
+    blocks: data blocks with `name` and options, without ranges. tell: hears of the progress. A node
+    that is lost meanwhile has no report; trials prepare for themselves what is not there.
     Raises data_prep.DataError when a data set cannot be prepared.
     """
     plain = [dict(block) for block in blocks]
@@ -55,12 +60,25 @@ def prepare_everywhere(blocks: list[Mapping[str, Any]], home: str, tell: Tell) -
         address, teller = node["NodeManagerAddress"], Teller()
         call = _on_node(node["NodeID"]).remote(plain, home, address, teller)
         tasks.append((call, teller))
+    reports: list[NodeReport]
     try:
-        reports: list[NodeReport] = listen(tasks, tell)
+        try:
+            reports = listen(tasks, tell)
+        except LOST:
+            reports = list(_of_those_left([call for call, _ in tasks]))
     except ray.exceptions.RayTaskError as error:
         # The user's mistake, not the task's traceback.
         raise (error.cause or error) from None
     return reports
+
+
+def _of_those_left(calls: list[Any]) -> Iterator[NodeReport]:
+    for call in calls:
+        try:
+            yield ray.get(call)
+        except LOST as error:
+            why = str(error).split("\n")[0]
+            logger.warning("a node was lost while it prepared the data: %s", why)
 
 
 def _on_node(node_id: str) -> Any:

@@ -31,7 +31,7 @@ from cluster.worker import Job
 from dashboards.record import SweepRecord
 from dashboards.shipper import lag, start_shipper
 from sweeps import Study, SweepLock, SweepSpec
-from sweeps.remote_home import kept
+from sweeps.remote_home import kept, mirror
 from sweeps.types import SweepResult
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def drive(study: Study, home: Path, *, show: Show, settings: Settings) -> Ended:
     again and again.
     """
     shipper: subprocess.Popen[Any] | None = None
-    with kept(study.folder), SweepLock(study.folder) as lock:
+    with kept(study.folder), SweepLock(study.folder, waits=mirror() is None) as lock:
         study.recover()
         driver = Driver(study, home, show=show, settings=settings, lock=lock)
         with driver.stop.caught(), obeying(study.folder, driver.stop.obey):
@@ -116,7 +116,9 @@ class Driver:
         """Start Ray, prepare the data, run the trials and test the best of them."""
         reason, test = None, None
         try:
-            self.show.note("starting Ray")
+            # Said first: who is killed has no last words.
+            again = f"`s4sweep resume {self.study.spec.name}` goes on"
+            self.show.note(f"starting Ray (should this process be lost: {again})")
             # Ray puts a handler of its own in place of ours for SIGTERM: set it again inside.
             with ray_running(self.settings.address), self.stop.caught():
                 self._prepare()
@@ -238,4 +240,5 @@ def _wait(shipper: subprocess.Popen[Any], home: Path, name: str, uri: str | None
         shipper.wait(timeout=SHIPPER_WAIT_S)
     except subprocess.TimeoutExpired:  # it goes on by itself, with the report and what is left
         if behind := lag(home, name, uri).lines:
-            logger.warning("MLflow has %d epochs still to take; `s4sweep sync` helps.", behind)
+            later = "and gets them when it answers; `s4sweep sync %s` helps."
+            logger.warning(f"MLflow has %d epochs still to take, {later}", behind, name)

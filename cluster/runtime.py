@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import ray
+import ray.exceptions
 
 from cluster import auth
 from cluster.errors import FailedRun, UserError
@@ -33,6 +34,16 @@ RAY_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
 }
+# Every way in which a call can lose its worker or node; none is an error of what was called.
+LOST = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.RaySystemError,
+    ray.exceptions.TaskUnschedulableError,
+)
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing large travels through it: data is memory-mapped
 
 

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray.air.execution._internal.actor_manager as actor_manager
-import ray.exceptions
 import ray.tune.execution.tune_controller as tune_controller
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -24,6 +23,7 @@ from ray.tune.search import Searcher
 
 from cluster.placement import Placement
 from cluster.roster import Roster
+from cluster.runtime import LOST
 from cluster.worker import Failure, Job, TrialActor
 from s4core.train.report import EpochReport
 from sweeps import Finished
@@ -177,16 +177,8 @@ def _treat_as_lost_worker() -> None:
     experiment (`Caught unexpected exception`) when the memory monitor kills one trial
     (OutOfMemoryError) or a node dies in a less usual way.
     """
-    lost = (
-        ray.exceptions.RayActorError,
-        ray.exceptions.OutOfMemoryError,
-        ray.exceptions.NodeDiedError,
-        ray.exceptions.WorkerCrashedError,
-        ray.exceptions.ObjectLostError,
-        ray.exceptions.RaySystemError,
-    )
-    actor_manager.RayActorError = lost
-    tune_controller.RayActorError = lost
+    actor_manager.RayActorError = LOST
+    tune_controller.RayActorError = LOST
 
 
 def _report(message: dict[str, Any]) -> EpochReport:

@@ -26,6 +26,7 @@ from ray import tune
 from cluster.gang import Gang, LostHelper
 from cluster.outages import Patience
 from s4core.train.report import EpochReport
+from sweeps import LeaseLost
 from sweeps.types import TrialSpec
 
 
@@ -106,7 +107,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no type infor
             failure = Failure(error="ended without a last report", signature="no last report")
         except Exception as first:
             error = self._gang.verdict(first) if self._gang else first
-            if isinstance(error, LostHelper):
+            if isinstance(error, LostHelper | LeaseLost):
                 self._end()
                 raise error from first  # for Tune: a loss, and no failure of the trial's own
             _keep_traceback(Path(self._job.folder), error)

@@ -6,6 +6,7 @@ trial before may be left: freed tensors, cached device memory, thread counts, me
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import datetime
 import gc
@@ -46,6 +47,7 @@ def reset_process(*, threads: int | None = None, gpu_fraction: float = 1.0) -> N
         raise ValueError(f"need 0 < gpu_fraction <= 1, got {gpu_fraction=}.")
     keep_freed_memory()
     gc.collect()
+    _give_memory_back()
     if threads is not None:
         torch.set_num_threads(max(1, threads))
     torch.set_default_dtype(torch.float32)
@@ -54,6 +56,16 @@ def reset_process(*, threads: int | None = None, gpu_fraction: float = 1.0) -> N
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.set_per_process_memory_fraction(gpu_fraction)
+
+
+def _give_memory_back() -> None:
+    """Return freed memory to the system (glibc; elsewhere malloc does as it sees fit).
+
+    It may be told to keep it, for speed; then what the last trial held would count as the next's,
+    and a limit that one trial broke would be broken by all that follow it.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def join_group(

@@ -35,6 +35,12 @@ def test_files_that_a_document_names_exist(path: Path) -> None:
     assert not [n for n in names if "NAME" not in n and not (ROOT / n).exists()]
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_tests_that_a_document_names_exist(path: Path) -> None:
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", path.read_text()):
+        assert f"def {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
+
+
 def test_the_readme_shows_every_top_level_entry() -> None:
     tree = re.search(r"```text\n(s4core.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert tree, "README.md has no tree that begins with s4core"

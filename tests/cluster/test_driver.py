@@ -35,6 +35,7 @@ def sweep(tmp_path: Path) -> Iterator[Path]:
 def test_a_killed_driver_is_resumed_where_it_was(sweep: Path) -> None:
     with start(sweep) as first:
         first.until(mid_sweep)
+        first.pause()  # or it may be done before the second one has begun
         with resume(sweep) as second:
             assert second.wait() == 2, "a second driver is refused"
             assert second.error.count("\n") == 1
@@ -42,8 +43,9 @@ def test_a_killed_driver_is_resumed_where_it_was(sweep: Path) -> None:
         first.kill()
     killed = time.time()
     finished, there = set(first.numbers("ended")), epochs_on_disk(sweep)
-    with resume(sweep) as third:
+    with first.continued() as third:
         assert third.wait() == 0
+        third.tell_recovery(killed)
     result = check_record(sweep, "tiny", trials=5)
     assert len(result.trials) == 5
     assert not finished & set(third.numbers("started")), "nothing finished is run again"

@@ -17,7 +17,7 @@ import yaml
 
 import s4core.train.checkpoint
 from s4core.train.report import EpochReport
-from sweeps import Study, SweepSpec, load_spec
+from sweeps import Study, SweepSpec, load_spec, run_inline
 from sweeps.types import SweepResult, TrialResult, TrialSpec, TrialState
 
 # Takes a spec and a home, gives the watcher what happens, and returns how the sweep ended.
@@ -83,7 +83,11 @@ class Watcher:
 
 
 def check_record(home: Path, name: str, *, trials: int) -> SweepResult:
-    """Every trial is accounted for, exactly once, and its files say the same as the study."""
+    """What must hold after every fault; returns the result of the sweep.
+
+    Every trial is accounted for, exactly once, and its files say the same as the study; none was
+    started again after its end; no epoch is missing or there twice; every best checkpoint loads.
+    """
     study = Study.open(name, home)
     result = study.result()
     counted = [t for t in result.trials if t.state is not TrialState.FAILED]
@@ -96,6 +100,8 @@ def check_record(home: Path, name: str, *, trials: int) -> SweepResult:
         lines = (folder / "metrics.jsonl").read_text().splitlines() if trial.epochs else []
         reports = [EpochReport.from_json(json.loads(line)) for line in lines]
         assert [r.epoch for r in reports] == list(range(1, len(reports) + 1)), "gap or repeat"
+        starts = [json.loads(a) for a in (folder / "attempts.jsonl").read_text().splitlines()]
+        assert max(s["time"] for s in starts) < (trial.ended or 0), "started after its end"
         if trial.state is not TrialState.FAILED:
             assert len(reports) == trial.epochs
             best = s4core.train.checkpoint.read(folder / "best.pt")
@@ -113,28 +119,26 @@ class EngineContract:
         """Give the engine under test."""
         raise NotImplementedError
 
-    def test_it_runs_exactly_the_asked_number_of_trials(self, run: Run, tmp_path: Path) -> None:
+    def test_it_runs_exactly_what_was_asked_for_and_nothing_twice(
+        self, run: Run, tmp_path: Path
+    ) -> None:
         watcher = Watcher()
-        result = run(tiny(tmp_path, resources={"concurrent": 2}), tmp_path, watcher)
+        spec = tiny(tmp_path, resources={"concurrent": 2})
+        result = run(spec, tmp_path, watcher)
         assert check_record(tmp_path, "tiny", trials=3) == result
         assert sorted(watcher.started) == [0, 1, 2]
         assert watcher.epochs == {number: [1, 2, 3] for number in range(3)}
         assert watcher.ended == {t.number: t for t in result.trials}
         assert {t.state for t in result.trials} == {TrialState.COMPLETED}
-
-    def test_a_finished_sweep_runs_nothing_again(self, run: Run, tmp_path: Path) -> None:
-        spec = tiny(tmp_path, search={"trials": 1})
-        first = run(spec, tmp_path, Watcher())
-        watcher = Watcher()
-        assert run(spec, tmp_path, watcher) == first
-        assert watcher.started == []
+        again = Watcher()
+        assert run(spec, tmp_path, again) == result
+        assert again.started == []
 
     def test_an_engine_does_not_change_what_a_trial_learns(self, run: Run, tmp_path: Path) -> None:
-        """One configuration, two runs: bitwise the same, whoever ran it before or beside."""
+        """Bitwise the same as in this process, whoever ran it before or beside."""
         curves = []
-        for place in ("a", "b"):
-            spec = tiny(tmp_path / place, search={"trials": 2})
-            run(spec, tmp_path / place, Watcher())
+        for place, engine in (("a", run), ("b", run_inline)):
+            engine(tiny(tmp_path / place, search={"trials": 2}), tmp_path / place, Watcher())
             curves.append([_losses(tmp_path / place, number) for number in range(2)])
         assert curves[0] == curves[1]
 

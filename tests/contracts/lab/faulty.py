@@ -19,8 +19,8 @@ class Config:
     """fault strikes in training step `at` (1, 2, ... since the process took up the trial).
 
     raise: a ValueError; nan: the loss is NaN from there on; kill: SIGKILL of the process, each
-    time; kill_once: only if `marker` is not there yet; greedy: memory until somebody objects;
-    hold: 1.2 GB for two seconds.
+    time; kill_once: only if `marker` is not there yet; greedy: memory until somebody objects, or
+    8 GB; hold: 1.2 GB for two seconds.
     delay_s: seconds that every training step takes; marker: a file that steps leave behind.
     """
 
@@ -67,7 +67,7 @@ class Faulty(nn.Module):
                 del held
             case "greedy":
                 hoard = [torch.ones(4_000_000)]
-                while True:
+                while len(hoard) < 500:
                     hoard.append(hoard[0].clone())
                     time.sleep(0.005)
         return y

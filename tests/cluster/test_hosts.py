@@ -1,0 +1,95 @@
+"""A head that loses its power and is started again at the same address.
+
+Each host is a network namespace with its own name; needs root.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from driver_process import start
+from engine_contract import check_record, tiny
+from hosts import PORT, Host, hosts
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.skipif(os.getuid() != 0, reason="network namespaces need root"),
+]
+
+# A raylet and a driver that have lost their head give up after 15 s instead of a minute.
+QUICK = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "5000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
+}
+
+
+class Cluster:
+    """A head without CPUs and two workers."""
+
+    def __init__(self, there: list[Host]) -> None:
+        self.head, self.one, self.two = there
+        self.address = f"{self.head.address}:{PORT}"
+
+    def boot_head(self) -> None:
+        self.head.boot("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")
+
+    def boot(self) -> None:
+        """Start all three."""
+        self.boot_head()
+        for host in (self.one, self.two):
+            host.boot(f"--address={self.address}", "--num-cpus=1")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    (tmp_path / "token").write_text("0" * 64)
+    (tmp_path / "token").chmod(0o600)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+        patch.delenv("RAY_AUTH_TOKEN", raising=False)
+        for key, value in QUICK.items():
+            patch.setenv(key, value)
+        with hosts("s4head", "s4one", "s4two") as there:
+            yield Cluster(there)
+
+
+def sweep(home: Path, trials: int = 4, epochs: int = 8) -> None:
+    """Write a sweep of trials of about a second an epoch, of which none may fail."""
+    search = {"trials": trials, "max_failures": 0}
+    model = {"name": "lab.faulty", "delay_s": 0.25}
+    tiny(home, model=model, train={"epochs": epochs}, search=search, resources={"concurrent": 2})
+
+
+def both_train(events: list[dict[str, object]]) -> bool:
+    """Two trials have an epoch each."""
+    return len({e["number"] for e in events if e["event"] == "epoch"}) >= 2
+
+
+def test_a_head_without_storage_dies_and_the_sweep_goes_on_under_the_next(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Everything of Ray ends with its head; the same hosts start again, and so does the sweep."""
+    sweep(tmp_path)
+    cluster.boot()
+    with start(tmp_path, "--address", cluster.address, host=cluster.one) as driver:
+        driver.until(both_train)
+        cluster.head.cut()
+        assert driver.wait() != 0
+        cluster.one.cut()
+        cluster.two.cut()
+        cluster.boot()
+        since = time.time()
+        with driver.continued("--address", cluster.address, host=cluster.one) as again:
+            assert again.wait() == 0, again.error
+            again.tell_recovery(since)
+            assert not set(driver.numbers("ended")) & set(again.numbers("started"))
+    result = check_record(tmp_path, "tiny", trials=4)
+    assert len(result.trials) == 4

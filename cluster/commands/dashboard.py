@@ -8,7 +8,8 @@ HELP = """look at sweeps in a browser
 
 Starts MLflow's server on 127.0.0.1 (or finds the one of this home that is up), prints its address,
 with NAME that of the sweep's charts, and serves until Ctrl-C. --optuna serves optuna-dashboard on
-the sweep's study instead; --ray prints the address of the Ray dashboard."""
+the sweep's study instead; --ray prints the address of the dashboard of the Ray cluster that
+`s4sweep submit` goes to."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,20 +84,13 @@ def _page(url: str, record: object) -> str:
 
 
 def _ray_address() -> str:
-    """The dashboard of the Ray cluster that this machine belongs to, or `RAY_ADDRESS` names."""
-    import ray
-
+    """The dashboard of the cluster that `submit` would go to, if it answers."""
+    from cluster import jobs, ray_http
     from cluster.errors import UserError
 
+    address = jobs.find_address()
     try:
-        context = ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
-    except ConnectionError as error:
-        raise UserError(
-            "no Ray cluster is up here (a sweep on this machine alone runs without Ray's "
-            "dashboard); `s4sweep cluster` starts one."
-        ) from error
-    url = context.dashboard_url
-    ray.shutdown()
-    if not url:
-        raise UserError("the Ray cluster runs without its dashboard.")
-    return f"http://{url}"
+        ray_http.get(f"{address}/api/version")
+    except OSError as error:
+        raise UserError(f"no Ray dashboard answers at {address}: {error}.") from error
+    return address

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster import auth, nodes, ray_http
+from cluster import auth, cli, nodes, ray_http
 from cluster.errors import UserError
 
 pytestmark = pytest.mark.ray
@@ -22,7 +22,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nodes.LocalClu
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(folder / "token"))
-        patch.delenv("RAY_AUTH_TOKEN", raising=False)
+        for name in ("RAY_AUTH_TOKEN", "RAY_ADDRESS", "S4SWEEP_ADDRESS"):
+            patch.delenv(name, raising=False)
         cluster = nodes.up(str(folder / "home"), workers=2, cpus=1)
         yield cluster
         nodes.down(nodes.load("local") or cluster)
@@ -33,6 +34,13 @@ def test_the_head_has_no_cpus_and_the_nodes_have_theirs(cluster: nodes.LocalClus
     cpus = sorted(node["raylet"]["resourcesTotal"].get("CPU", 0) for node in alive)
     assert cpus == [0, 1, 1]
     assert [node.name for node in cluster.nodes] == ["head", "node1", "node2"]
+
+
+def test_the_dashboard_of_the_cluster_is_found(
+    cluster: nodes.LocalCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["dashboard", "--ray"]) == 0
+    assert capsys.readouterr().out == f"{cluster.dashboard}\n"
 
 
 def test_nobody_gets_in_without_the_token(cluster: nodes.LocalCluster) -> None:

@@ -74,6 +74,7 @@ def test_the_report_is_readable(page: Any, report: str, width: int, scheme: str)
     page.get(report)
     assert draw_all(page) > 10
     assert errors(page) == []
+    assert script(page, "performance.getEntriesByType('resource')") == []  # it works offline
     assert script(page, "document.documentElement.scrollWidth") <= width
     paper = script(page, "getComputedStyle(document.body).backgroundColor")
     ink = script(page, "getComputedStyle(document.body).color")

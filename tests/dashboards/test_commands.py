@@ -10,6 +10,7 @@ import pytest
 import sweep_folders
 
 from cluster.cli import main
+from dashboards.server import any_port
 from dashboards.store import open_client
 
 
@@ -93,3 +94,12 @@ def test_a_taken_port_of_metrics_is_one_line(
         port = taken.getsockname()[1]
         assert main(["metrics", "--port", str(port)]) == 2
     assert f"cannot listen on 127.0.0.1:{port}: " in capsys.readouterr().err
+
+
+def test_a_cluster_whose_dashboard_is_away_is_one_line(
+    at_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S4SWEEP_ADDRESS", f"http://127.0.0.1:{any_port('127.0.0.1')}")
+    assert main(["dashboard", "--ray"]) == 2
+    said = capsys.readouterr().err
+    assert "no Ray dashboard answers at http://127.0.0.1:" in said and said.count("\n") == 1

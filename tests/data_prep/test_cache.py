@@ -4,7 +4,9 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +156,31 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path):
     assert message.startswith(f"cannot write {tmp_path}/data/listops/")
     assert "File too large" in message and "\n" not in message
     assert entries(tmp_path) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A real file system of 256 kB; needs the right to mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs the right to mount a tmpfs")
+    yield disk
+    # Lazily: the test's own data set still maps a file of it.
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_that_is_really_full_keeps_what_was_published_before(small_disk):
+    first = listops(small_disk)
+    with pytest.raises(DataError, match="No space left on device.*make room") as caught:
+        open_dataset("copying", {"train": 5000}, home=small_disk)
+    assert "\n" not in str(caught.value)
+    assert not list((small_disk / "data" / "copying").glob("*.tmp-*"))
+    first.entry.check_contents()
+    assert listops(small_disk).fingerprint == first.fingerprint
 
 
 def test_batches_are_never_views_of_the_map(tmp_path):

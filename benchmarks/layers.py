@@ -12,6 +12,7 @@ from timing import Run, interleaved
 
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ops.chunk import chunk_scan
+from s4core.ops.fftconv import fft_conv
 from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
 from s4core.ssm.mimo import MimoOptions, MimoSSM
 
@@ -69,7 +70,7 @@ def blocks() -> None:
             leaves = [u, *(p for name, p in layer.named_parameters() if name != "D")]
 
             def conv(u: torch.Tensor = u, layer: SSMLayer = layer) -> torch.Tensor:
-                return layer.convolve(u)
+                return fft_conv(u, layer.ssm.kernel(u.shape[-1]))
 
             def block(u: torch.Tensor = u, layer: SSMLayer = layer) -> torch.Tensor:
                 return chunk_scan(u, layer.ssm.tables(64))[0]

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from driver_process import Driver, epochs_on_disk, mid_sweep, resume, start
+from driver_process import Driver, epochs_on_disk, mid_sweep, resume, start, training_pids
 from engine_contract import check_record, tiny
 
 from sweeps import Study
@@ -56,6 +57,27 @@ def test_a_killed_driver_is_resumed_where_it_was(sweep: Path) -> None:
         # A worker may outlive its driver by a moment, and finish the epoch it is in.
         assert sum(t < killed for t in times) in (epochs, epochs + 1), "no epoch is trained twice"
         assert len(times) == 6
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_truncated_while_nobody_drives_costs_one_epoch(sweep: Path) -> None:
+    with start(sweep) as driver:
+        driver.until(lambda events: mid_sweep(events) and 2 <= events[-1].get("epoch", 0) < 6)
+        running = training_pids(sweep)
+        driver.kill()
+    while any(psutil.pid_exists(pid) for pid in running):
+        time.sleep(0.1)  # workers outlive their driver by a moment
+    last = [
+        path
+        for path in sweep.glob("sweeps/tiny/trials/*/last.pt")
+        if path.with_name("previous.pt").exists() and not path.with_name("result.json").exists()
+    ]
+    assert last
+    for path in last:
+        path.write_bytes(path.read_bytes()[:-100])
+    with driver.continued() as again:
+        assert again.wait() == 0, again.error
+    assert len(check_record(sweep, "tiny", trials=5).trials) == 5
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from cluster.tune import run_attempt
 from cluster.worker import Job
 from dashboards.record import SweepRecord
 from dashboards.shipper import lag, start_shipper
-from sweeps import Study, SweepLock, SweepSpec
+from sweeps import Study, SweepLock
 from sweeps.remote_home import kept, mirror
 from sweeps.types import SweepResult
 
@@ -64,13 +64,6 @@ class Ended:
     stopped: str | None = None
     interrupted: bool = False
     test: dict[str, float] | None = None
-
-
-def run_sweep(
-    spec: SweepSpec, home: Path, *, show: Show, settings: Settings | None = None
-) -> Ended:
-    """Create the sweep under `home` and run it; raises SweepError when the name exists already."""
-    return drive(Study.create(spec, home), home, show=show, settings=settings or Settings())
 
 
 def drive(study: Study, home: Path, *, show: Show, settings: Settings) -> Ended:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from filelock import FileLock, Timeout
+
+from dashboards.shipper import lag
 
 if TYPE_CHECKING:
     from hosts import Host
@@ -157,3 +162,15 @@ def _is_worker(pid: int) -> bool:
     except psutil.NoSuchProcess:
         return False
     return bool(words) and words[0].startswith("ray::")
+
+
+def wait_for_shipper(home: Path, uri: str | None = None) -> None:
+    """Return when MLflow has everything: the shipper outlives the driver if it has to."""
+    deadline = time.monotonic() + PATIENCE_S
+    lock = FileLock(home / "sweeps/tiny/ship.lock")
+    while True:
+        with contextlib.suppress(Timeout), lock.acquire(timeout=0.2):
+            if lag(home, "tiny", uri).lines == 0:
+                return
+        assert time.monotonic() < deadline, lag(home, "tiny", uri)
+        time.sleep(0.2)

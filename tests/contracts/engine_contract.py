@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 import s4core.train.checkpoint
+from dashboards.store import open_client
 from s4core.train.report import EpochReport
 from sweeps import Study, SweepSpec, load_spec, run_inline
 from sweeps.types import SweepResult, TrialResult, TrialSpec, TrialState
@@ -82,11 +83,14 @@ class Watcher:
         self.ended[result.number] = result
 
 
-def check_record(home: Path, name: str, *, trials: int) -> SweepResult:
+def check_record(
+    home: Path, name: str, *, trials: int, uri: str | None = None, tracked: bool = False
+) -> SweepResult:
     """What must hold after every fault; returns the result of the sweep.
 
     Every trial is accounted for, exactly once, and its files say the same as the study; none was
     started again after its end; no epoch is missing or there twice; every best checkpoint loads.
+    tracked: MLflow (at `uri`, else the home's own) has the same epochs with the same values.
     """
     study = Study.open(name, home)
     result = study.result()
@@ -108,7 +112,27 @@ def check_record(home: Path, name: str, *, trials: int) -> SweepResult:
             assert best, "the best checkpoint loads"
             values = [r.metrics[study.spec.objective.metric] for r in reports]
             assert trial.value == max(values)
+    if tracked:
+        check_tracked(home, name, uri)
     return result
+
+
+def check_tracked(home: Path, name: str, uri: str | None = None) -> None:
+    """MLflow has one run for each trial, ended, with exactly the epochs of its metrics.jsonl."""
+    client = open_client(home, uri)
+    experiment = client.get_experiment_by_name(name)
+    found = client.search_runs([experiment.experiment_id])
+    runs = {run.info.run_name: run.info for run in found}
+    assert len(runs) == len(found), "a trial has two runs"
+    folders = sorted((home / "sweeps" / name / "trials").iterdir())
+    assert set(runs) == {"00-summary", *(folder.name for folder in folders)}
+    for folder in folders:
+        assert runs[folder.name].status in ("FINISHED", "FAILED"), runs[folder.name]
+        lines = [json.loads(s) for s in (folder / "metrics.jsonl").read_text().splitlines()]
+        for metric in lines[0]["metrics"]:
+            points = client.get_metric_history(runs[folder.name].run_id, metric)
+            kept = sorted((p.step, p.value) for p in points)
+            assert kept == [(s["epoch"], s["metrics"][metric]) for s in lines], metric
 
 
 class EngineContract:

@@ -17,16 +17,6 @@ def no_other_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's schema and nothing in it."""
-    from dashboards.store import open_client
-
-    home = tmp_path_factory.mktemp("store")
-    open_client(home)
-    return home / "mlflow.db"
-
-
 @pytest.fixture
 def home(tmp_path: Path, database: Path) -> Path:
     """An empty home with a store."""

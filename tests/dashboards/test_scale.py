@@ -8,9 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 import sweep_folders
-from browser import chromium, show_as
 
-from dashboards import server, views
 from dashboards.report import write_report
 from dashboards.shipper import lag, start_shipper
 from dashboards.store import open_client
@@ -20,7 +18,9 @@ TRIALS, EPOCHS = 500, 100
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_half_a_million_points_are_shipped_beside_other_work_and_shown(home: Path) -> None:
+def test_half_a_million_points_are_shipped_beside_other_work(
+    home: Path, record_property: pytest.RecordProperty
+) -> None:
     """By one process of low priority, so that training does not wait for it."""
     folder = sweep_folders.make_large_sweep(home, trials=TRIALS, epochs=EPOCHS)
     began = time.monotonic()
@@ -28,8 +28,9 @@ def test_half_a_million_points_are_shipped_beside_other_work_and_shown(home: Pat
     asked_s = time.monotonic() - began
     process = start_shipper(home, "large")
     began = time.monotonic()
-    time.sleep(5)  # it lowers its priority as soon as it has started
-    assert psutil.Process(process.pid).nice() == 10
+    while psutil.Process(process.pid).nice() != 10:  # it lowers its priority when it has started
+        assert time.monotonic() - began < 60
+        time.sleep(0.1)
     assert psutil.Process(process.pid).children() == []
     assert process.wait(timeout=1500) == 0, (folder / "shipper.log").read_text()
     shipped_s = time.monotonic() - began
@@ -46,30 +47,10 @@ def test_half_a_million_points_are_shipped_beside_other_work_and_shown(home: Pat
             assert sorted(p.step for p in points) == list(range(1, EPOCHS + 1))
     began = time.monotonic()
     report = write_report(home, "large")
-    report_s, report_mb = time.monotonic() - began, report.stat().st_size / 1e6
-    print(f"lag {asked_s:.1f} s; shipped in {shipped_s:.0f} s")
-    print(f"report {report_s:.1f} s, {report_mb:.1f} MB")
-    running = server.start(home)
-    try:
-        opened(running.url, experiment)
-    finally:
-        running.stop()
-
-
-def opened(url: str, experiment: str) -> None:
-    """Open the sweep's page in a browser, until every chart has its hundred runs."""
-    curves = "document.querySelectorAll('.js-plotly-plot .scatterlayer .trace').length"
-    with chromium() as page:
-        show_as(page, 1600, 2000, "light")
-        for visit in ("first", "second"):
-            began = time.monotonic()
-            page.get("about:blank")
-            page.get(views.url(url, experiment, has_view=True))
-            rows_s = None
-            while page.execute_script(f"return {curves}") < views.RUNS:
-                assert time.monotonic() - began < 300, "the charts are not drawn"
-                if rows_s is None and "00-summary" in page.page_source:
-                    rows_s = time.monotonic() - began
-                time.sleep(0.1)
-            drawn_s = time.monotonic() - began
-            print(f"{visit} visit: table {rows_s or drawn_s:.1f} s, charts {drawn_s:.1f} s")
+    record_property("lag_s", asked_s)
+    record_property("shipped_s", shipped_s)
+    record_property("report_s", time.monotonic() - began)
+    record_property("report_mb", report.stat().st_size / 1e6)
+    print(
+        f"lag {asked_s:.1f} s, shipped in {shipped_s:.0f} s, {report.stat().st_size / 1e6:.1f} MB"
+    )

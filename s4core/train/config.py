@@ -13,6 +13,7 @@ ScheduleName = Literal[
 ]
 SSMDecay = Literal["standard", "BandCdecay", "BfastandCdecay", "noBCdecay"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Backend = Literal["eager", "compiled", "graphs"]
 
 
 @config
@@ -45,7 +46,9 @@ class TrainConfig:
     grad_clip: largest norm of the gradient; None is off. label_smoothing: 0..1, class targets.
     value_loss: for value targets. ema: decay of averaged weights (0 is off); they are what is
         evaluated and what best.pt holds.
-    precision: of everything but the SSM and the FFT, which stay float32. compile: torch.compile.
+    precision: of everything but the SSM and the FFT, which stay float32.
+    backend: eager; compiled (torch.compile: a minute at the start, then fewer and larger
+        operations); graphs (the same, replayed as CUDA graphs: for small models on a GPU).
     metrics: further ones to report on val and test, beside loss and accuracy (see metrics.py).
     """
 
@@ -83,7 +86,7 @@ class TrainConfig:
     value_loss: Literal["mse", "mae", "huber"] = "mse"
     ema: float = 0.0
     precision: Precision = "fp32"
-    compile: bool = False
+    backend: Backend = "eager"
     metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

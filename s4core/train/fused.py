@@ -94,8 +94,8 @@ def why_not(trains: Sequence[TrainConfig]) -> str | None:
     for train in trains:
         if train.optimizer != "adamw" or train.accumulate > 1 or train.ema > 0:
             return "only AdamW without accumulation and averaging is fused"
-        if train.precision != "fp32" or train.compile or train.halve_batch:
-            return "only float32 without torch.compile and halve_batch is fused"
+        if train.precision != "fp32" or train.backend != "eager" or train.halve_batch:
+            return "only float32 on the eager backend without halve_batch is fused"
     if len({(t.batch_size, t.betas) for t in trains}) > 1:
         return "batch_size and betas must be the same"
     return None

@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from s4core.config import TaskShape
 from s4core.models import build
+from s4core.train.backend import on_backend
 from s4core.train.config import TrainConfig
 from s4core.train.data import Batch, Tensors, TrainData, to_device
 from s4core.train.errors import Diverged
@@ -84,8 +85,7 @@ class Training:
         forward: nn.Module = self.model
         if self.world > 1:
             forward = DistributedDataParallel(self.model)
-        self._wrapped = forward
-        self._forward: Any = torch.compile(forward, dynamic=False) if train.compile else forward
+        self._wrapped, self._forward = forward, on_backend(forward, train.backend, device)
         batches = math.ceil(data.size("train") / (train.batch_size * self.world))
         self.steps_per_epoch = math.ceil(batches / train.accumulate)
 
@@ -175,7 +175,8 @@ class Training:
             # Running statistics are those of each process's own batches until they are shared.
             for buffer in self.evaluated.buffers():
                 dist.broadcast(buffer, src=0)
-        model = self._forward if self._ema is None and self.train.compile else self.evaluated
+        plain = self._ema is not None or self.train.backend == "eager"
+        model = self.evaluated if plain else self._forward
         with torch.no_grad():
             for batch in self._batches(split, batch_size=size, epoch=0, shuffle=False):
                 tensors = to_device(batch, self.device, tokens=self.shape.tokens)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from s4core.config import ConfigError, from_mapping, to_mapping
+from s4core.train.backend import on_backend
 from s4core.train.config import TrainConfig
 
 
@@ -38,3 +40,8 @@ def test_what_cannot_be_is_refused(settings, message):
 def test_the_rates_of_the_state_space_follow_lr_unless_told():
     assert (TrainConfig(lr=0.01).ssm_rate, TrainConfig(lr=0.0005).ssm_rate) == (0.001, 0.0005)
     assert TrainConfig(ssm_lr=0.0).ssm_rate == 0.0
+
+
+def test_graphs_are_refused_where_there_is_no_gpu():
+    with pytest.raises(ConfigError, match=r"train.backend: graphs needs a GPU, got cpu"):
+        on_backend(torch.nn.Linear(1, 1), "graphs", torch.device("cpu"))

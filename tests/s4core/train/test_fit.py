@@ -276,9 +276,9 @@ def test_averaged_weights_are_what_is_evaluated_and_kept(tmp_path):
 def test_a_compiled_model_trains_the_same(tmp_path):
     model = {"name": "s4d", "d_model": 8, "n_layers": 1, "d_state": 8}
     losses = []
-    for compiled in (False, True):
-        train = TrainConfig(epochs=1, batch_size=35, eval_batch_size=33, compile=compiled)
-        report = next(fit(model, SHAPE, train, Waves(), tmp_path / str(compiled)))
+    for backend in ("eager", "compiled"):
+        train = TrainConfig(epochs=1, batch_size=35, eval_batch_size=33, backend=backend)
+        report = next(fit(model, SHAPE, train, Waves(), tmp_path / backend))
         losses.append([report.metrics["train/loss"], report.metrics["val/loss"]])
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 

@@ -27,7 +27,14 @@ CROWDS = [1, 4, 8, 16]
 def models(count: int, d_model: int, length: int) -> list[torch.nn.Module]:
     block = {"name": "s4d", "d_model": d_model, "n_layers": 4, "dropout": 0.1, "init": "lin"}
     shape = {"d_input": 1, "d_output": 10, "length": length}
-    return [build(block, shape) for _ in range(count)]
+    return [made(lambda: build(block, shape)) for _ in range(count)]
+
+
+def made(make):
+    """A module made on the CPU, where its initial values are computed, on the default device."""
+    with torch.device("cpu"):
+        module = make()
+    return module.to(torch.get_default_device())
 
 
 def one_by_one(count: int, d_model: int, batch: int, length: int):
@@ -46,7 +53,8 @@ def one_by_one(count: int, d_model: int, batch: int, length: int):
 
 def as_one(count: int, d_model: int, batch: int, length: int):
     nets = models(count, d_model, length)
-    generators = [torch.Generator().manual_seed(k) for k in range(count)]
+    device = torch.get_default_device()
+    generators = [torch.Generator(device).manual_seed(k) for k in range(count)]
     fused = FusedModel(nets, generators)
     optimizer = StackedAdamW(fused.parameters, [build_optimizer(n, TrainConfig()) for n in nets])
     x, y = torch.randn(count, batch, length, 1), torch.randint(0, 10, (batch,))

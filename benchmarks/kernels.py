@@ -48,7 +48,8 @@ def s4d(H: int, N: int, L: int, which: str) -> Run:
 
 
 def s4(H: int, N: int, L: int, which: str) -> Run:
-    Lambda, P, B, _ = (t.to(torch.complex64) for t in nplr("legs", N))
+    here = {"device": torch.get_default_device(), "dtype": torch.complex64}
+    Lambda, P, B, _ = (t.to(**here) for t in nplr("legs", N))
     leaves = [Lambda.repeat(H, 1), P.unsqueeze(1).repeat(1, H, 1), B.repeat(H, 1)]
     leaves += [torch.randn(1, H, N // 2, dtype=torch.complex64), steps(H)[:, None]]
     if which == "ref":

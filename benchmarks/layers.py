@@ -1,6 +1,8 @@
-"""Times of whole layers, forward and backward: S5 against torch's own scan, convolution or blocks.
+"""Times of whole layers, forward and backward: S5 against other scans, convolution or blocks.
 
 OMP_NUM_THREADS=1 python benchmarks/layers.py [s5] [blocks]
+
+S5 is also compared with s5-pytorch where that is installed (pip install s5-pytorch==0.2.1).
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import sys
 
 import torch
-from timing import Run, interleaved
+from timing import Run, interleaved, peak_in_child, peak_mb
 
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ops.chunk import chunk_scan
@@ -59,7 +61,38 @@ def s5() -> None:
                 leaves,
             ),
         }
+        other = s5_pytorch(H, N)
+        if other is not None:
+            weights = [u, *other.parameters()]
+            variants["s5-pytorch"] = with_gradient(lambda u=u, f=other: f(u), weights)  # type: ignore[misc]
         show("s5", (B, H, N, L), interleaved(variants, rounds=3))
+    if other is None:
+        print("s5-pytorch is not installed: its column is left out.")
+    for index, (B, H, N, L) in enumerate(S5_SHAPES):
+        for which in ("regular", "irregular"):
+            peak = peak_in_child(__file__, which, str(index))
+            print(f"s5 {(B, H, N, L)} {which:9} steps: peak {peak:5.0f} MB over the inputs")
+
+
+def s5_pytorch(H: int, N: int) -> torch.nn.Module | None:
+    """The layer of PyPI's s5-pytorch with N / 2 complex states, the number that ours keeps."""
+    try:
+        from s5 import S5  # type: ignore[import-not-found]
+    except ImportError:
+        return None
+    module: torch.nn.Module = S5(H, N // 2)
+    return module
+
+
+def s5_peak(which: str, index: int) -> float:
+    """Peak megabytes of forward and backward, over the inputs."""
+    B, H, N, L = S5_SHAPES[index]
+    layer = MimoSSM(H, MimoOptions(d_state=N, blocks=1))
+    u = torch.randn(B, L, H, requires_grad=True)
+    dt = 0.5 + torch.rand(B, L) if which == "irregular" else None
+    layer(u[:, :64], dt=None if dt is None else dt[:, :64]).sum().backward()
+    leaves = [u, *layer.parameters()]
+    return peak_mb(with_gradient(lambda: layer(u, dt=dt), leaves))
 
 
 def blocks() -> None:
@@ -88,6 +121,9 @@ def show(name: str, shape: tuple[int, ...], times: dict[str, float]) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    if sys.argv[1:2] == ["--peak"]:
+        print(s5_peak(sys.argv[2], int(sys.argv[3])))
+        return
     chosen = sys.argv[1:] or ["s5", "blocks"]
     for name in chosen:
         {"s5": s5, "blocks": blocks}[name]()

@@ -2,7 +2,7 @@
 
 OMP_NUM_THREADS=1 python benchmarks/layers.py [s5] [blocks]
 
-S5 is also compared with s5-pytorch where that is installed (pip install s5-pytorch==0.2.1).
+S5 is also compared with s5-pytorch where that is installed (the extra `bench`).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from s4core.ops.mimo import state_scan
 from s4core.ops.precision import full_precision
 from s4core.ops.scan import linear_scan
 from s4core.ssm.modes import StepState
+from s4core.ssm.transforms import DT_RANGE
 
 
 class LRU(nn.Module):
@@ -72,7 +74,9 @@ class LRU(nn.Module):
         return torch.addcmul(y, u, self.D), StepState(x, state.system)
 
     def _log_a(self) -> Tensor:
-        return torch.complex(-self.nu.double().exp(), self.theta.double().exp())
+        # Clamped before the exponential, as every dt is: the gradient of an infinity is NaN.
+        nu = self.nu.double().clamp(max=math.log(DT_RANGE[1]))
+        return torch.complex(-nu.exp(), self.theta.double().exp())
 
     def _maps(self) -> tuple[Tensor, Tensor]:
         """u -> [Re, Im] of the scaled input, and [Re, Im] of the state -> y."""

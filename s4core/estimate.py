@@ -22,7 +22,8 @@ from s4core.models import build
 # Weights, gradients and the two averages of Adam, in float32.
 BYTES_PER_PARAMETER = 16
 _BATCHES = (1, 2)
-_LENGTHS = (64, 128)
+# Long enough to stand on the side of most choices by length (FFTs or Krylov) that training takes.
+_LENGTHS = (256, 512)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ put `# yaml-language-server: $schema=./sweep.schema.json` in the first line).
 | `from` | sweeps of this home whose finished trials the sampler learns from |
 | `storage` | an Optuna URL in place of the journal; `{env: NAME}` keeps a password out of files |
 | `notes` | anything |
-| `ran_with` | written by `s4sweep best --yaml`: what the trial ran with; a run tells what differs |
+| `ran_with` | written by `s4sweep best NAME --yaml`: what it ran with; a run tells what differs |
 
 `{env: NAME}` or `{env: NAME, default: x}` in place of a value reads an environment variable; no
 other variable is ever read.

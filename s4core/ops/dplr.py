@@ -182,9 +182,9 @@ def dplr_discretize(
     step = per_mode(dt).double()
     w = A * step
     D = 1 / (1 - w / 2)
-    left = (P * step / 2 * D).transpose(0, 1)
-    right = (P.conj() * D).transpose(0, 1)
-    gram = _pairing(P.conj().transpose(0, 1), left)
+    p = (P * step / 2).transpose(0, 1)
+    left, right = p * D.unsqueeze(1), (P.conj() * D).transpose(0, 1)
+    gram = _pairing(p, right).transpose(1, 2)
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     right = torch.linalg.solve((eye + gram).to(right.dtype), right)
     first = LowRank(w * D, -2 * left, right)

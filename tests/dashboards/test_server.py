@@ -115,6 +115,7 @@ def test_ctrl_c_leaves_no_server_behind(home: Path, moment: str) -> None:
             assert process.stdout.readline().startswith(b"http://127.0.0.1:")
         (started,) = psutil.Process(process.pid).children()
         process.send_signal(signal.SIGINT)
-    assert process.returncode == (130 if moment == "while it starts" else 0)
+    # A busy machine may send the signal after the server has come up.
+    assert process.returncode in ((130, 0) if moment == "while it starts" else (0,))
     assert not started.is_running()
     assert not state.exists()

@@ -25,9 +25,7 @@ import pytest
 import soundfile
 
 import sweeps
-
-sys.path.insert(0, str(Path(__file__).parent))
-from documented import DOCUMENTS, ROOT, Command, commands, name_of  # noqa: E402
+from tests.documented import DOCUMENTS, ROOT, Command, commands, name_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 

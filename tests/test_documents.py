@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from documented import DOCUMENTS, ROOT, commands, mentioned, name_of  # noqa: E402
+from tests.documented import DOCUMENTS, ROOT, commands, mentioned, name_of
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 

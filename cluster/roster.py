@@ -107,7 +107,7 @@ class Roster:
         if not isinstance(spec, TrialSpec):
             return spec
         self._issued = True
-        known = next(t.epochs for t in self.study.result().trials if t.number == spec.number)
+        known = self.study.ledger.result(spec.number).epochs
         outcome = Outcome(self.study.spec.objectives)
         self._running[tune_id] = Running(spec=spec, outcome=outcome, known_epochs=known)
         folder = Path(self.study.trial_folder(spec.number))

@@ -38,16 +38,16 @@ def run_inline(spec: SweepSpec, home: Path, events: SweepEvents | None = None) -
             if events:
                 events.trial_started(asked)
             ended = study.tell(_run(study, asked, home, events))
-            if events:
+            if events and ended.state.is_finished:  # not a member between two generations
                 events.trial_ended(ended)
 
 
 def _run(study: Study, spec: TrialSpec, home: Path, events: SweepEvents | None) -> TrialResult:
     outcome = Outcome(study.spec.objectives)
+    known = study.ledger.result(spec.number).epochs  # of earlier starts, told again
     try:
         for report in run_trial(spec, study.trial_folder(spec.number), home=home):
-            is_new = outcome.add(report)
-            if events and is_new:
+            if outcome.add(report) and report.epoch > known and events:
                 events.trial_reported(spec.number, report)
             if study.report(spec.number, report):
                 return outcome.result(spec, pruned=True)

@@ -126,10 +126,10 @@ class Population:
 
         ranked = sorted(members, key=score, reverse=True)
         sound = [t for t in ranked if score(t) > -math.inf]
-        count = int(self._options.quantile * len(members))
-        donors = sound[: max(count, 1)]
+        count = max(1, int(self._options.quantile * len(members)))
+        donors = sound[:count]
         lost = [t for t in ranked if score(t) == -math.inf]
-        losers = [t for t in ranked[len(ranked) - max(count, len(lost)) :] if t not in donors]
+        losers = [t for t in ranked[-max(count, len(lost)) :] if t not in donors]
         moves: dict[str, dict[str, Any]] = {}
         for loser in losers:
             if not donors:

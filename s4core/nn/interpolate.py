@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from typing import NoReturn, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s4core.nn import layout
@@ -68,11 +67,7 @@ class Interpolated(nn.Module):
         """Run whole sequences (B, L, d_model)."""
         assert dt is None, "the constructor refuses irregular steps"
         length = x.shape[1]
-        missing = -length % self.factor
-        if missing:
-            x = layout.h_last(F.pad(layout.h_first(x), (0, missing)))
-            if lengths is None:
-                lengths = torch.full((x.shape[0],), length, device=x.device)
+        x, lengths = layout.pad_steps(x, lengths, self.factor)
         coarse = self.net(x[:, :: self.factor], _every(lengths, self.factor), rate)
         y = torch.zeros_like(x, dtype=coarse.dtype)
         y[:, self.factor - 1 :: self.factor] = coarse

@@ -44,6 +44,20 @@ def tied_mask(x: Tensor, channels: int, p: float) -> Tensor:
     return keep.to(x.dtype) / (1.0 - p)
 
 
+def pad_steps(x: Tensor, lengths: Tensor | None, multiple: int) -> tuple[Tensor, Tensor | None]:
+    """Append steps of 0 to x (B, L, H) until `multiple` divides L; `lengths` then says what counts.
+
+    A sequence that fits is given back as it is.
+    """
+    batch, length, _ = x.shape
+    missing = -length % multiple
+    if not missing:
+        return x, lengths
+    if lengths is None:
+        lengths = torch.full((batch,), length, device=x.device)
+    return h_last(F.pad(h_first(x), (0, missing))), lengths
+
+
 def mask_steps(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Put 0 at the steps of x (H, B, L) at and beyond `lengths` (B,)."""
     if lengths is None:

@@ -87,9 +87,7 @@ class LRU(nn.Module):
     def _scan(
         self, u: Tensor, x0: Tensor | None, rate: float, dt: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        write, read = self._maps()
-        u = u.to(write.dtype)
-        log_a = self._log_a()
+        u, log_a = u.to(self.D.dtype), self._log_a()
         if dt is None:
             a = log_a * rate
             gain = self.gamma.exp() * torch.expm1(a) / torch.expm1(log_a)
@@ -97,6 +95,7 @@ class LRU(nn.Module):
             B = (gain[:, None] * B).to(B.dtype)
             start = B.new_zeros(u.shape[0], len(a)) if x0 is None else x0
             return state_scan(u, torch.exp(a), B, C, self.D, start)
+        write, read = self._maps()
         re, im = (u @ write).chunk(2, -1)
         a = log_a * (rate * dt[..., None])
         b = torch.complex(re, im)

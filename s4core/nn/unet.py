@@ -202,13 +202,8 @@ class UNet(nn.Module):
         """Run whole sequences (B, L, d_model)."""
         assert dt is None, "the constructor refuses irregular steps"
         length = x.shape[1]
-        h = layout.h_first(x)
-        missing = -length % self.multiple
-        if missing:
-            h = F.pad(h, (0, missing))
-            if lengths is None:
-                lengths = torch.full((x.shape[0],), length, device=x.device)
-        h = layout.h_first(self.top(layout.h_last(h), lengths, rate))[:, :, :length]
+        x, lengths = layout.pad_steps(x, lengths, self.multiple)
+        h = layout.h_first(self.top(x, lengths, rate))[:, :, :length]
         return layout.h_last(h if self.norm is None else self.norm(h))
 
     def initial_state(self, batch: int) -> State:

@@ -19,7 +19,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import probe
 from cluster.runtime import LOST
-from cluster.telling import Tell, Teller, listen
+from cluster.telling import Teller, listen
+from data_prep.fetch import Progress
 from sweeps import SweepSpec
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,9 @@ def data_blocks(spec: SweepSpec) -> list[Mapping[str, Any]]:
     return list(blocks.values())
 
 
-def prepare_everywhere(blocks: list[Mapping[str, Any]], home: str, tell: Tell) -> list[NodeReport]:
+def prepare_everywhere(
+    blocks: list[Mapping[str, Any]], home: str, tell: Progress
+) -> list[NodeReport]:
     """Open each data set once on every node that is alive.
 
     blocks: data blocks with `name` and options, without ranges. tell: hears of the progress. A node
@@ -87,7 +90,7 @@ def _on_node(node_id: str) -> Any:
 
 
 @ray.remote(num_cpus=0, max_retries=2)  # type: ignore[untyped-decorator]
-def _prepare(blocks: list[dict[str, Any]], home: str, address: str, tell: Tell) -> NodeReport:
+def _prepare(blocks: list[dict[str, Any]], home: str, address: str, tell: Progress) -> NodeReport:
     from sweeps.remote_home import open_anywhere
 
     opened = {}

@@ -9,13 +9,14 @@ from pathlib import Path
 import ray
 
 from cluster.placement import Placement
-from cluster.telling import Tell, Teller, listen
+from cluster.telling import Teller, listen
+from data_prep.fetch import Progress
 from sweeps import Study
 from sweeps.types import TrialSpec
 
 
 def test_best(
-    study: Study, home: Path, placement: Placement, tell: Tell
+    study: Study, home: Path, placement: Placement, tell: Progress
 ) -> dict[str, float] | None:
     """Test metrics of the best trial; None when its data has no test split.
 
@@ -31,7 +32,7 @@ def test_best(
     return metrics
 
 
-def test_trial(folder: str, home: str, tell: Tell) -> dict[str, float] | None:
+def test_trial(folder: str, home: str, tell: Progress) -> dict[str, float] | None:
     """Evaluate best.pt of one trial on the test split and keep the figures in test.json."""
     from s4core import evaluate
     from sweeps.progress import Counted

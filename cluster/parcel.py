@@ -7,6 +7,7 @@ description can be read by everybody who may look at the cluster.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import shutil
@@ -52,8 +53,8 @@ class Parcel:
         for source, target in self._files().items():
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / target)
-        if patch := checkout.git_diff():
-            (folder / PATCH_FILE).write_text(patch, encoding="utf-8")
+        if self._patch:
+            (folder / PATCH_FILE).write_text(self._patch, encoding="utf-8")
         environment: dict[str, Any] = {
             "working_dir": str(folder),
             "py_modules": [str(path) for path in [*code_folders(), *self.modules]],
@@ -72,9 +73,13 @@ class Parcel:
             "S4SWEEP_HOME": self.home,
             "MLFLOW_TRACKING_URI": self.mlflow,
             checkout.COMMIT: checkout.git_commit(),
-            checkout.PATCH: PATCH_FILE if checkout.git_diff() else None,
+            checkout.PATCH: PATCH_FILE if self._patch else None,
         }
         return {"RAY_USAGE_STATS_ENABLED": "0", **{k: v for k, v in wanted.items() if v}}
+
+    @functools.cached_property
+    def _patch(self) -> str:
+        return checkout.git_diff()
 
     def _files(self) -> dict[Path, Path]:
         """Each file to send, and its place, which keeps `include: ../base.yaml` true."""

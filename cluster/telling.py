@@ -10,17 +10,17 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import ray
 import ray.exceptions
 from ray.experimental import internal_kv
 
+from data_prep.fetch import Progress
+
 EVERY_S = 0.5
 _SPACE = b"s4sweep"
-
-Tell = Callable[[str, int, int], None]  # (what, done, in all or 0 if unknown)
 
 
 class Teller:
@@ -42,7 +42,7 @@ class Teller:
             internal_kv._internal_kv_put(self.key, text, overwrite=True, namespace=_SPACE)
 
 
-def listen(tasks: Iterable[tuple[Any, Teller]], tell: Tell) -> list[Any]:
+def listen(tasks: Iterable[tuple[Any, Teller]], tell: Progress) -> list[Any]:
     """The results of tasks, like `ray.get`, passing on what their tellers say until then."""
     tasks = list(tasks)
     calls = [call for call, _ in tasks]

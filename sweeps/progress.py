@@ -14,19 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import Batch, Dataset
+from data_prep.fetch import Progress
 
 from .files import read_json
 
 EVERY_S = 1.0
 FILE = ".progress.json"  # a file of the moment: no home in an object store is sent it
 
-Tell = Callable[[str, int, int], None]  # (split, batches done, batches in all)
-
 
 class Counted:
-    """A data set for `s4core.fit` and `evaluate` that tells of each batch that is taken from it."""
+    """A data set for `s4core.fit` and `evaluate` that tells of each batch that is taken from it.
 
-    def __init__(self, data: Dataset, tell: Tell) -> None:
+    tell: hears (split, batches done, batches in all).
+    """
+
+    def __init__(self, data: Dataset, tell: Progress) -> None:
         self._data = data
         self._tell = tell
 

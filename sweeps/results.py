@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import s4core
+from data_prep.fetch import Progress
 
 from .errors import StudyError
 from .files import write_json
 from .home import home as default_home
 from .presets import Published, find_preset, preset_names
-from .progress import Counted, Tell
+from .progress import Counted
 from .study import Study
 from .trial import open_data, read_metrics
 from .types import TrialResult
@@ -101,7 +102,7 @@ def test_trial(
     split: str = "test",
     checkpoint: str = "best",
     options: Mapping[str, Any] | None = None,
-    tell: Tell | None = None,
+    tell: Progress | None = None,
 ) -> tuple[int, dict[str, float]]:
     """Score a trial (default: the best) on a split; gives its number and the metrics.
 

@@ -6,11 +6,11 @@ trial before may be left: freed tensors, cached device memory, thread counts, me
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import datetime
 import gc
 import sys
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -26,10 +26,7 @@ def keep_freed_memory() -> None:
     B = 16, H = 128, L = 1024 has 18,000 to 70,000 page faults, a tenth to a fifth of its time, and
     2,000 with this. What stays is the peak of what was in use.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
+    if (mallopt := _of_libc("mallopt")) is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(M_TOP_PAD, 64 * 2**20)
@@ -64,8 +61,13 @@ def _give_memory_back() -> None:
     It may be told to keep it, for speed; then what the last trial held would count as the next's,
     and a limit that one trial broke would be broken by all that follow it.
     """
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    if (malloc_trim := _of_libc("malloc_trim")) is not None:
+        malloc_trim(0)
+
+
+def _of_libc(name: str) -> Callable[..., int] | None:
+    """A function of the C library, if it has it: musl has none of glibc's for its allocator."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
 
 
 def join_group(

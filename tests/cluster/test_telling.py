@@ -10,7 +10,8 @@ import ray
 from ray.experimental import internal_kv
 
 from cluster.runtime import ray_running
-from cluster.telling import Tell, Teller, listen
+from cluster.telling import Teller, listen
+from data_prep.fetch import Progress
 
 pytestmark = pytest.mark.ray
 
@@ -22,7 +23,7 @@ def engine() -> Iterator[None]:
 
 
 @ray.remote(num_cpus=0)
-def count(to: int, tell: Tell) -> int:
+def count(to: int, tell: Progress) -> int:
     for done in range(1, to + 1):
         tell("counting", done, to)
         time.sleep(0.01)
@@ -30,7 +31,7 @@ def count(to: int, tell: Tell) -> int:
 
 
 @ray.remote(num_cpus=0)
-def fail(tell: Tell) -> int:
+def fail(tell: Progress) -> int:
     tell("failing", 0, 0)
     raise ValueError("as it should")
 

@@ -32,7 +32,7 @@ from dashboards.record import SweepRecord
 from dashboards.shipper import lag, start_shipper
 from sweeps import Study, SweepLock
 from sweeps.remote_home import kept, mirror
-from sweeps.types import SweepResult
+from sweeps.types import SweepResult, TrialResult, TrialState
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,19 @@ class Driver:
         except KeyboardInterrupt:
             self.stop.count += 1
         interrupted = self.stop.count > 0
-        return Ended(result=self.study.result(), stopped=reason, interrupted=interrupted, test=test)
+        return Ended(result=self._result(), stopped=reason, interrupted=interrupted, test=test)
+
+    def _result(self) -> SweepResult:
+        """How the sweep stands; the study does not know how long cut off trials have trained."""
+        result, sweep = self.study.result(), SweepRecord(self.study.folder)
+
+        def timed(trial: TrialResult) -> TrialResult:
+            if trial.state is not TrialState.RUNNING:
+                return trial
+            standing = sweep.trial(trial.number).standing(self.study.spec.objectives)
+            return dataclasses.replace(trial, seconds=standing.seconds) if standing else trial
+
+        return dataclasses.replace(result, trials=tuple(map(timed, result.trials)))
 
     def _prepare(self) -> None:
         if self.settings.address is None:

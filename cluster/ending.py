@@ -50,7 +50,7 @@ def tell(study: Study, ended: Ended, out: TextIO) -> None:
     if best is not None and ended.test:
         metric = study.spec.objective.metric.replace("val/", "test/")
         test = {best.number: ended.test[metric]} if metric in ended.test else None
-    console.print(leaderboard(ended.result, test=test))
+    console.print(leaderboard(ended.result, test=test, driven=False))
     if best is not None:
         metric = study.spec.objective.metric
         words = [f"best: trial {best.number}, {metric} {best.value:.4f} at epoch {best.best_epoch}"]

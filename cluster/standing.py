@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from cluster.pace import spoken
 from dashboards.record import SweepRecord, TrialRecord, read_json
-from sweeps.types import Objective, SweepResult, TrialResult, TrialState
+from sweeps.types import SweepResult, TrialState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,9 @@ class Standing:
         """Read the sweep `name` of `home`; raises RecordError when there is none."""
         sweep = SweepRecord.of(home, name)
         spec: dict[str, Any] = read_json(sweep.folder / "spec.json") or {}
-        objective = Objective(**spec["objectives"][0])
+        objectives = sweep.objectives()
         trials = sweep.trials()
-        results = tuple(r for r in (_result(t, objective) for t in trials) if r is not None)
+        results = tuple(r for r in (t.standing(objectives) for t in trials) if r is not None)
         finished = [r for r in results if r.state.is_finished]
         failed = sum(r.state is TrialState.FAILED for r in finished)
         done = len(finished) - failed
@@ -74,7 +74,9 @@ class Standing:
             failed=failed,
             target=target,
             changed=_changed(trials),
-            result=SweepResult(name=name, objective=objective, trials=results),
+            result=SweepResult(
+                name=name, objective=objectives[0], trials=results, objectives=objectives
+            ),
         )
 
     def last_change(self) -> str:
@@ -92,30 +94,6 @@ class Standing:
         }
         json.dumps(plain)
         return plain
-
-
-def _result(trial: TrialRecord, objective: Objective) -> TrialResult | None:
-    """How a trial stands: its result, or what its curve says so far; None when it has no spec."""
-    ended = trial.result()
-    if ended is not None:
-        return ended
-    spec = trial.spec()
-    if spec is None:
-        return None
-    best: tuple[int, float] | None = None
-    curve = trial.curve()
-    for line in curve:
-        value = line.report.metrics.get(objective.metric)
-        if value is not None and objective.is_better(value, best[1] if best else None):
-            best = (line.report.epoch, value)
-    return TrialResult(
-        number=trial.number,
-        state=TrialState.RUNNING,
-        value=best[1] if best else None,
-        best_epoch=best[0] if best else None,
-        epochs=curve[-1].report.epoch if curve else 0,
-        params=spec.params,
-    )
 
 
 def _changed(trials: list[TrialRecord]) -> float | None:

@@ -40,11 +40,16 @@ def shared_names(result: SweepResult) -> list[str]:
 
 
 def leaderboard(
-    result: SweepResult, *, rows: int = 10, test: Mapping[int, float] | None = None
+    result: SweepResult,
+    *,
+    rows: int = 10,
+    test: Mapping[int, float] | None = None,
+    driven: bool = True,
 ) -> Table:
     """The best `rows` trials as a table for the terminal.
 
     test: the objective's figure on the test split by trial number, where it is known.
+    driven: whether a driver is at work; without one no trial is running, whatever its record says.
     """
     shown = ranking(result)[:rows]
     metric = result.objective.metric
@@ -57,17 +62,21 @@ def leaderboard(
         view.add_column(metric.replace("val/", "test/"), justify="right")
     view.add_column("state")
     view.add_column("epochs", justify="right")
+    view.add_column("time", justify="right")
     view.add_column("what the search chose", overflow="fold")
     for rank, trial in enumerate(shown, 1):
         cells = [str(rank), str(trial.number), number(trial.value)]
         if test:
             cells.append(number(test.get(trial.number)))
         style = STYLES.get(trial.state, "")
-        state = f"[{style}]{trial.state.value}[/]" if style else trial.state.value
+        is_cut_off = trial.state is TrialState.RUNNING and not driven
+        word = "interrupted" if is_cut_off else trial.state.value
+        state = f"[{style}]{word}[/]" if style else word
         epochs = str(trial.epochs)
         if trial.best_epoch is not None and trial.best_epoch != trial.epochs:
             epochs = f"{trial.epochs} (best {trial.best_epoch})"
-        cells += [state, epochs, escape(brief(trial.error) or chosen(trial.params))]
+        cells += [state, epochs, duration(trial.seconds)]
+        cells.append(escape(brief(trial.error) or chosen(trial.params)))
         view.add_row(*cells, style="bold" if rank == 1 and trial.value is not None else None)
     return view
 
@@ -75,9 +84,10 @@ def leaderboard(
 def table(result: SweepResult) -> dict[str, Any]:
     """All trials as {"columns": [...], "data": [[...], ...]}, from best to worst."""
     names = shared_names(result)
-    columns = ["rank", "trial", "state", result.objective.metric, "best_epoch", "epochs", "error"]
+    metric = result.objective.metric
+    columns = ["rank", "trial", "state", metric, "best_epoch", "epochs", "hours", "error"]
     data = [
-        [rank, t.number, t.state.value, t.value, t.best_epoch, t.epochs, t.error]
+        [rank, t.number, t.state.value, t.value, t.best_epoch, t.epochs, t.seconds / 3600, t.error]
         + [t.params.get(name) for name in names]
         for rank, t in enumerate(ranking(result), 1)
     ]
@@ -103,6 +113,13 @@ def short(name: str) -> str:
 def value(item: Any) -> str:
     """A chosen value as people write it: four digits of a float."""
     return f"{item:.4g}" if isinstance(item, float) else str(item)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would use."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def number(item: float | None) -> str:

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from dashboards.errors import RecordError
 from s4core.train.report import EpochReport
 from sweeps.files import read_json
 from sweeps.lease import is_alive, read_lock
-from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec
+from sweeps.outcome import Outcome
+from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec, TrialState
 
 __all__ = ["Line", "SweepRecord", "TrialRecord", "flatten", "read_json", "whole_lines"]
 
@@ -107,6 +108,25 @@ class TrialRecord:
         for line, _ in self.reports():
             lines.setdefault(line.report.epoch, line)
         return [lines[epoch] for epoch in sorted(lines)]
+
+    def standing(self, objectives: Sequence[Objective]) -> TrialResult | None:
+        """How the trial ended, or what its curve says so far; None until it has started."""
+        ended, spec = self.result(), self.spec()
+        if ended is not None or spec is None:
+            return ended
+        outcome = Outcome(objectives)
+        for line in self.curve():
+            outcome.add(line.report)
+        return TrialResult(
+            number=self.number,
+            state=TrialState.RUNNING,
+            value=outcome.value,
+            best_epoch=outcome.best_epoch,
+            epochs=outcome.epochs,
+            params=spec.params,
+            values=outcome.values,
+            seconds=outcome.seconds,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

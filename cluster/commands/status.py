@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     from dashboards.leaderboard import leaderboard
 
     console = Console()
-    console.print(leaderboard(standing.result))
+    console.print(leaderboard(standing.result, driven=standing.driven))
     driver = f"driver: pid {standing.pid} on {standing.host}" if standing.driven else "no driver"
     print(f"{standing.state}: {standing.done} of {standing.target} trials done; {driver}")
     if behind.lines or behind.error:

@@ -50,18 +50,13 @@ class Trial:
         return str(self.spec.model.get("name", "?"))
 
     @property
-    def seconds(self) -> float:
-        """Time spent in epochs."""
-        return sum(line.report.metrics.get("epoch_s", 0.0) for line in self.curve)
-
-    @property
     def saved_s(self) -> float:
         """Time not spent since the trial was stopped or pruned before its last epoch."""
         early = self.result.state in (TrialState.STOPPED, TrialState.PRUNED)
         asked = self.spec.train.get("epochs")
         if not early or not self.curve or not isinstance(asked, int):
             return 0.0
-        return max(0, asked - len(self.curve)) * self.seconds / len(self.curve)
+        return max(0, asked - len(self.curve)) * self.result.seconds / len(self.curve)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,7 +125,7 @@ def gather(record: SweepRecord) -> Evidence:
     """Read a sweep's folder; trials that have not begun are left out."""
     spec = read_json(record.folder / "spec.json") or {}
     objectives = record.objectives()
-    trials = [_trial(trial, objectives[0]) for trial in record.trials()]
+    trials = [_trial(trial, objectives) for trial in record.trials()]
     text = record.folder / "sweep.yaml"
     return Evidence(
         name=record.name,
@@ -144,37 +139,19 @@ def gather(record: SweepRecord) -> Evidence:
     )
 
 
-def _trial(trial: TrialRecord, goal: Objective) -> Trial | None:
-    spec = trial.spec()
-    if spec is None:
+def _trial(trial: TrialRecord, objectives: Sequence[Objective]) -> Trial | None:
+    spec, result = trial.spec(), trial.standing(objectives)
+    if spec is None or result is None:
         return None
     curve, attempts = trial.curve(), trial.attempts()
     return Trial(
-        result=trial.result() or _standing(spec, curve, goal),
+        result=result,
         spec=spec,
         chosen=runs.chosen(spec),
         curve=curve,
         spans=_spans(curve, attempts),
         test=trial.test(),
         commit=attempts[-1].get("git_commit") if attempts else None,
-    )
-
-
-def _standing(spec: TrialSpec, curve: Sequence[Line], goal: Objective) -> TrialResult:
-    """How a trial stands that has not ended: the best of its curve so far."""
-    best: tuple[int, float] | None = None
-    for line in curve:
-        value = line.report.metrics.get(goal.metric)
-        if value is not None and goal.is_better(value, best[1] if best else None):
-            best = (line.report.epoch, value)
-    return TrialResult(
-        number=spec.number,
-        state=TrialState.RUNNING,
-        value=best[1] if best else None,
-        best_epoch=best[0] if best else None,
-        epochs=curve[-1].report.epoch if curve else 0,
-        params=spec.params,
-        seconds=sum(line.report.metrics.get("epoch_s", 0.0) for line in curve),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from dashboards.leaderboard import ranking, short, value
+from dashboards.leaderboard import duration, ranking, short, value
 from dashboards.report.evidence import Evidence, Trial
 from dashboards.report.shapes import Figure, colour
 from sweeps.types import TrialState
@@ -135,7 +135,7 @@ def _subtitle(evidence: Evidence) -> str:
 
 def _tiles(evidence: Evidence) -> list[str]:
     counts = Counter(t.result.state for t in evidence.trials)
-    spent = sum(t.seconds for t in evidence.trials)
+    spent = sum(t.result.seconds for t in evidence.trials)
     saved = sum(t.saved_s for t in evidence.trials)
     best = evidence.best
     tiles = []
@@ -163,13 +163,6 @@ def _counted(counts: Mapping[TrialState, int]) -> str:
         if counts.get(state)
     ]
     return f" ({', '.join(words)})" if words else ""
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that people would use."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _leaderboard(evidence: Evidence) -> str:
@@ -204,7 +197,7 @@ def _row(rank: int, trial: Trial, test: Sequence[str], names: Sequence[str]) -> 
     cells.append(f'<td><span class="state {state}">{state}</span></td>')
     cells.append(f"<td>{escape(trial.family)}</td>")
     cells.append(_number(result.epochs, epochs))
-    cells.append(_number(trial.seconds, duration(trial.seconds)))
+    cells.append(_number(trial.result.seconds, duration(trial.result.seconds)))
     for name in names:
         item = trial.chosen.get(name)
         cells.append(f"<td>{'' if item is None else escape(value(item))}</td>")

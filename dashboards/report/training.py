@@ -190,7 +190,7 @@ def time_spent(evidence: Evidence) -> list[Figure]:
     saved = {TrialState.STOPPED: 0.0, TrialState.PRUNED: 0.0}
     for trial in evidence.trials:
         state = trial.result.state
-        spent[state] += trial.seconds / 60
+        spent[state] += trial.result.seconds / 60
         if state in saved:
             saved[state] += trial.saved_s / 60
     there = [state for state in TrialState if spent[state] > 0]

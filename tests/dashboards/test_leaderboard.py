@@ -20,7 +20,9 @@ RESULT = SweepResult(
             epochs=6,
             params={"model": "s4d", "model.s4d.init": "lin", "train.lr": 0.012345678},
         ),
-        TrialResult(number=2, state=TrialState.COMPLETED, value=0.25, best_epoch=6, epochs=6),
+        TrialResult(
+            number=2, state=TrialState.COMPLETED, value=0.25, best_epoch=6, epochs=6, seconds=7300
+        ),
         TrialResult(number=3, state=TrialState.RUNNING),
     ),
 )
@@ -39,10 +41,17 @@ def test_the_best_is_first_and_those_without_a_value_last() -> None:
 def test_the_terminal_sees_ranks_values_and_what_was_chosen() -> None:
     text = shown(test={2: 0.375})
     assert "demo: 4 of 4 trials, by val/loss" in text
+    assert "2.0 h" in text
     lines = [line for line in text.splitlines() if "completed" in line or "stopped" in line]
     assert [word in lines[0] for word in ("1", "2", "0.2500", "0.3750", "6")] == [True] * 5
     assert "6 (best 3)" in lines[1]
     assert "model=s4d  s4d.init=lin  lr=0.01235" in lines[1]
+
+
+def test_without_a_driver_no_trial_is_running() -> None:
+    assert " running " in shown()
+    assert " running " not in shown(driven=False)
+    assert " interrupted " in shown(driven=False)
 
 
 def test_an_error_is_cut_short_and_is_no_markup() -> None:

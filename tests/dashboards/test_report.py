@@ -114,7 +114,7 @@ def test_time_is_accounted_for(tmp_path: Path) -> None:
         sweep_folders.add_epoch(folder, 1, epoch)  # 9 s each, of 4 epochs asked
     sweep_folders.end_trial(folder, 1, epochs=2, state=TrialState.PRUNED)
     evidence = gather(SweepRecord(folder))
-    assert [t.seconds for t in evidence.trials] == [36.0, 18.0]
+    assert [t.result.seconds for t in evidence.trials] == [36.0, 18.0]
     assert [t.saved_s for t in evidence.trials] == [0.0, 18.0]
 
 

@@ -45,8 +45,8 @@ def main(address: str | None, *, mlflow: str | None, as_json: bool) -> int:
     """Examine the cluster at a URL, or the one that this process is inside of; 1 if it is ill."""
     from cluster import jobs
 
-    inside = os.environ.get("RAY_ADDRESS", "")
-    if address is None and inside and not jobs.is_url(inside):
+    inside = jobs.address_inside()
+    if address is None and inside:
         from cluster.runtime import ray_running
         from sweeps import home
 

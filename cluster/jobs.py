@@ -56,6 +56,12 @@ def find_address(given: str | None = None, *, name: str = "local") -> str:
     return address.rstrip("/")
 
 
+def address_inside() -> str | None:
+    """The Ray that this process is inside of, as a job's commands are; None outside of any."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    return address if address and not is_url(address) else None
+
+
 def is_url(address: str | None) -> bool:
     """Whether it names a job API, not a Ray address such as "auto" or "host:port"."""
     return address is not None and address.startswith(("http://", "https://"))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psutil
 import ray
 from ray import tune
 
@@ -14,6 +17,8 @@ from cluster.errors import UserError
 from sweeps import SweepSpec
 
 CAPACITY_EVERY_S = 2.0
+
+Node = Mapping[str, float]  # what a node has, by Ray's names
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,7 @@ class Placement:
         """The placement group of one trial."""
         return tune.PlacementGroupFactory([self.share] * self.workers, strategy="PACK")
 
-    def fits(self, node: dict[str, float]) -> int:
+    def fits(self, node: Node) -> int:
         """How many workers a node with these resources can hold."""
         return min(int(node.get(key, 0.0) / value + 1e-9) for key, value in self.share.items())
 
@@ -62,12 +67,13 @@ def placement_of(spec: SweepSpec) -> Placement:
     )
 
 
-def check_feasible(placement: Placement) -> None:
+def check_feasible(placement: Placement, nodes: Sequence[Node] | None = None) -> None:
     """Refuse a trial that the cluster as it is could never hold; it would wait for ever.
 
-    Raises UserError, which names the settings that ask for too much.
+    nodes: what each has; None asks Ray. Raises UserError, which names the settings that ask for
+    too much.
     """
-    nodes = _nodes()
+    nodes = _nodes() if nodes is None else nodes
     holds = sum(placement.fits(node) for node in nodes)
     if holds >= placement.workers:
         return
@@ -79,7 +85,7 @@ def check_feasible(placement: Placement) -> None:
     raise UserError(f"no node can hold a trial: it asks for {_too_much(placement, nodes)}.")
 
 
-def _too_much(placement: Placement, nodes: list[dict[str, float]]) -> str:
+def _too_much(placement: Placement, nodes: Sequence[Node]) -> str:
     wanted = placement.share
     best = {key: max((node.get(key, 0.0) for node in nodes), default=0.0) for key in wanted}
     short = [key for key, value in wanted.items() if best[key] < value] or list(wanted)
@@ -106,9 +112,9 @@ class Capacity:
     trials: int
 
     @classmethod
-    def of(cls, placement: Placement) -> Capacity:
-        """Count over the nodes that are alive now."""
-        nodes = _nodes()
+    def of(cls, placement: Placement, nodes: Sequence[Node] | None = None) -> Capacity:
+        """Count over `nodes`; None is those that are alive now, as Ray says."""
+        nodes = _nodes() if nodes is None else nodes
         return cls(
             nodes=len(nodes),
             cpus=sum(node.get("CPU", 0.0) for node in nodes),
@@ -140,6 +146,14 @@ class AtOnce:
             self._looked = time.monotonic()
         fits = self._fits if self._is_fixed else self._fits + 1
         return fits if self._concurrent is None else min(fits, self._concurrent)
+
+
+def this_machine() -> Node:
+    """What a Ray that `run` starts on this machine would have."""
+    from s4core.devices import gpu_names
+
+    memory = psutil.virtual_memory().available
+    return {"CPU": len(os.sched_getaffinity(0)), "GPU": len(gpu_names()), "memory": memory}
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,8 @@ def main(args: argparse.Namespace) -> int:
             print(f"{place}{mistake.path + ': ' if mistake.path else ''}{mistake.message}")
         print(f"{len(mistakes)} mistake(s) in {args.file}.")
         return 2
-    inside = os.environ.get("RAY_ADDRESS", "")
-    if not args.address and inside and not jobs.is_url(inside):
+    inside = jobs.address_inside()
+    if not args.address and inside:
         return _inside(load_spec(args.file, allow_imports=args.allow_imports), inside, args)
     try:
         address = jobs.find_address(args.address)
@@ -64,7 +64,8 @@ def _inside(spec: SweepSpec, address: str, args: argparse.Namespace) -> int:
     from sweeps import home
 
     with ray_running(address):
-        findings = [*check(spec, home()), *check_cluster(spec), *examine(str(home()), mlflow=None)]
+        found, _ = check_cluster(spec)
+        findings = [*check(spec, home()), found, *examine(str(home()), mlflow=None)]
     return tell(findings, as_json=args.json)
 
 
@@ -100,20 +101,23 @@ def check(spec: SweepSpec, home: Path) -> Iterator[Finding]:
     yield _cost(spec, points, home)
 
 
-def check_cluster(spec: SweepSpec) -> Iterator[Finding]:
-    """Whether some node can hold a trial, and how many run at a time."""
+def check_cluster(
+    spec: SweepSpec, nodes: Sequence[Mapping[str, float]] | None = None
+) -> tuple[Finding, int]:
+    """Whether some node can hold a trial, and how many fit at a time (`nodes` None: Ray's)."""
     from cluster import placement
 
     wanted = placement.placement_of(spec)
     try:
-        placement.check_feasible(wanted)
+        placement.check_feasible(wanted, nodes)
     except UserError as error:
         fix = "lower resources, or add such a node"
-        yield Finding(level="fail", where="resources", what=str(error).rstrip("."), fix=fix)
-        return
-    capacity = placement.Capacity.of(wanted)
+        what = str(error).rstrip(".")
+        return Finding(level="fail", where="resources", what=what, fix=fix), 0
+    capacity = placement.Capacity.of(wanted, nodes)
     what = f"{capacity.trials} trial(s) fit at a time into {capacity.cpus:g} CPUs, "
-    yield Finding(level="ok", where="resources", what=f"{what}{capacity.gpus:g} GPUs")
+    found = Finding(level="ok", where="resources", what=f"{what}{capacity.gpus:g} GPUs")
+    return found, capacity.trials
 
 
 def _data(block: Mapping[str, Any], home: Path) -> tuple[Finding, Dataset | None]:

@@ -43,13 +43,23 @@ class PlannedTrial:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What `make_plan` found: trials, of how many configurations (None: without end), a sample."""
+    """What `make_plan` found: trials, of how many configurations (None: without end), a sample.
+
+    fits: trials that the machines hold at once, if somebody has looked.
+    """
 
     trials: int
     configurations: int | None
     sample: tuple[PlannedTrial, ...]
     resources: Mapping[str, Any]
     note: str
+    fits: int | None = None
+
+    @property
+    def at_once(self) -> int:
+        """Trials at once: what was asked for, within what fits."""
+        bounds = (self.resources["concurrent"], self.fits)
+        return max(1, min((n for n in bounds if n is not None), default=1))
 
     @property
     def hours(self) -> float | None:
@@ -59,7 +69,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {**dataclasses.asdict(self), "hours": self.hours}
+        return {**dataclasses.asdict(self), "hours": self.hours, "at_once": self.at_once}
 
     @property
     def text(self) -> str:
@@ -77,16 +87,21 @@ class Plan:
             told = ", ".join(fact for fact in facts if fact)
             lines.append(f"    {chosen or 'the one configuration'}{': ' if told else ''}{told}")
         if self.hours is not None:
-            at_once = self.resources["concurrent"] or 1
-            lines.append(f"  about {_time(self.hours / at_once)} in all with {at_once} at once")
+            total = _time(self.hours / self.at_once)
+            lines.append(f"  about {total} in all with {self.at_once} at once")
         return "\n".join([*lines, *([f"  {self.note}"] if self.note else [])])
 
 
 _SHOWN = ("cpus", "gpus", "memory_gb")
 
 
-def make_plan(spec: SweepSpec, home: Path, *, probe: bool = True) -> Plan:
-    """Look at some configurations of a sweep; with `probe` prepare the data and train a little."""
+def make_plan(
+    spec: SweepSpec, home: Path, *, probe: bool = True, fits: int | None = None
+) -> Plan:
+    """Look at some configurations of a sweep; with `probe` prepare the data and train a little.
+
+    fits: trials that the machines hold at once.
+    """
     sample = []
     note = "" if probe else "no sizes and no times: nothing was trained (--no-probe)."
     for point in _points(spec):
@@ -103,6 +118,7 @@ def make_plan(spec: SweepSpec, home: Path, *, probe: bool = True) -> Plan:
         sample=tuple(sample),
         resources=dataclasses.asdict(spec.resources),
         note=note,
+        fits=fits,
     )
 
 

@@ -6,10 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-HELP = "read a sweep's YAML and say what is wrong with it; --plan shows what it would run"
+HELP = """read a sweep's YAML and say what is wrong with it; --plan shows what it would run
+
+  s4sweep check sweep.yaml                       mistakes, each with its line
+  s4sweep check sweep.yaml --plan                configurations, sizes, memory, hours here
+  s4sweep check sweep.yaml --plan --address URL  the same where it would run"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cluster.submit import add_address_argument, add_module_argument
+
     parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="YAML files of sweeps")
     parser.add_argument("--plan", action="store_true", help="show what would run, and how long")
     parser.add_argument("--no-probe", action="store_true", help="with --plan: train nothing")
@@ -18,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-imports", action="store_true", help="names may be your own modules (runs them)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_module_argument(parser)
+    add_address_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -35,6 +43,8 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if not args.files:
         raise UserError("check wants one or more FILEs (or --schema).")
+    if args.address:
+        return _there(args)
     found: dict[str, list[str]] = {}
     plans = {}
     for file in args.files:
@@ -42,22 +52,55 @@ def main(args: argparse.Namespace) -> int:
         if found[str(file)]:
             continue
         spec = load_spec(file, allow_imports=args.allow_imports)
-        if args.plan:
-            plans[str(file)] = make_plan(spec, home(), probe=not args.no_probe)
         if not args.json:
             print(f"{file}: good, {_summary(spec)}")
-            if args.plan:
-                print(plans[str(file)].text)
+        if args.plan:
+            room, fits, is_cluster = _room(spec)
+            plan = make_plan(spec, home(), probe=not args.no_probe, fits=fits)
+            plans[str(file)] = {**plan.to_json(), "room": room}
+            if not fits and is_cluster:
+                found[str(file)].append(f"{file}: {room}.")
+            if not args.json:
+                print(f"{plan.text}\n  {room}")
     if args.json:
-        shown = {
-            file: {"mistakes": lines, "plan": plans[file].to_json() if file in plans else None}
-            for file, lines in found.items()
-        }
+        shown = {f: {"mistakes": lines, "plan": plans.get(f)} for f, lines in found.items()}
         print(json.dumps(shown))
     for lines in found.values():
         for line in lines:
             print(line, file=sys.stderr)
     return 2 if any(found.values()) else 0
+
+
+def _room(spec: Any) -> tuple[str, int, bool]:
+    """How many trials fit into the cluster that we are inside of, or else into this machine."""
+    from cluster.jobs import address_inside
+    from cluster.placement import this_machine
+    from cluster.preflight import check_cluster
+    from cluster.runtime import ray_running
+
+    inside = address_inside()
+    if inside is None:
+        room, fits = check_cluster(spec, [this_machine()])
+        return f"this machine: {room.what}", fits, False
+    with ray_running(inside):
+        room, fits = check_cluster(spec)
+    return f"the cluster: {room.what}", fits, True
+
+
+def _there(args: argparse.Namespace) -> int:
+    """Plan on the cluster, where the data, the machines and their speed are."""
+    from cluster.errors import UserError
+    from cluster.parcel import Parcel
+    from cluster.submit import relay
+
+    if not args.plan or len(args.files) != 1:
+        raise UserError("--address goes with --plan and one FILE.")
+    flags = {"--no-probe": args.no_probe, "--json": args.json}
+    flags["--allow-imports"] = args.allow_imports
+    parcel = Parcel(sweep=args.files[0], modules=tuple(args.module))
+    words = ["check", "--plan", *(flag for flag, is_on in flags.items() if is_on)]
+    words.append(parcel.sweep_name())
+    return relay(args.address, words, parcel=parcel, insecure=args.insecure)
 
 
 def _summary(spec: Any) -> str:

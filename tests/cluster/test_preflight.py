@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,17 @@ def test_a_model_that_cannot_be_built_is_shown_with_its_settings(tmp_path: Path)
     [finding] = preflight._models(spec, broken, {preflight._key(spec.data): dataset})
     assert finding.level == "fail"
     assert finding.what.startswith("name=s4d d_state=3: ")
+
+
+def test_a_plan_says_whether_this_machine_can_hold_a_trial(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(sweep), "--plan", "--no-probe"]) == 0
+    cpus = len(os.sched_getaffinity(0))
+    said = f"  this machine: {cpus} trial(s) fit at a time into {cpus} CPUs, "
+    assert said in capsys.readouterr().out
+    sweep.write_text(f"{SWEEP}resources: {{cpus: 1024, custom: {{tpu: 2}}}}\n")
+    assert main(["check", str(sweep), "--plan", "--no-probe"]) == 0, "it may be meant for another"
+    said = capsys.readouterr().out
+    assert "this machine: no node can hold a trial: it asks for resources.cpus: 1.02e+03" in said
+    assert "resources.custom.tpu: 2 (a node has 0)" in said

@@ -11,6 +11,7 @@ from engine_contract import EngineContract, Run, Watcher, check_record, tiny
 
 from cluster.driver import Settings, drive
 from cluster.runtime import ray_running
+from s4core.train.checkpoint import read_last
 from sweeps import Study, SweepSpec, sweep_names
 from sweeps.types import SweepResult, TrialState
 
@@ -81,3 +82,36 @@ def test_the_same_error_three_times_in_a_row_stops_the_sweep(tmp_path: Path) -> 
     assert ended.stopped is not None
     assert "3 trials in a row failed with the same error: ValueError: step 1" in ended.stopped
     assert len(ended.result.trials) <= 4
+
+
+def test_a_population_exchanges_its_checkpoints(tmp_path: Path) -> None:
+    """Three members of three generations, of which the worst takes over the best each time."""
+    spec = tiny(
+        tmp_path,
+        model={"name": "s4d", "d_model": 8, "n_layers": 1},
+        search={"sampler": {"name": "pbt", "interval": 1}},
+        resources={"concurrent": 2},
+    )
+    watcher = Watcher()
+    result = run_on_ray(spec, tmp_path, watcher)
+    assert [(t.state, t.epochs) for t in result.trials] == [(TrialState.COMPLETED, 3)] * 3
+    assert watcher.epochs == {number: [1, 2, 3] for number in range(3)}
+    assert sorted(watcher.started) == sorted([0, 1, 2] * 3), "once a generation"
+    study = Study.open("tiny", tmp_path)
+    moves = [
+        (move["generation"], trial.number, move["from"])
+        for trial in study.ledger.trials()
+        for move in trial.user_attrs.get("lineage", [])
+    ]
+    assert sorted(generation for generation, _, _ in moves) == [1, 2]
+    generation, loser, donor = max(moves)
+    mine, theirs = _losses(study, loser), _losses(study, donor)
+    assert mine[:generation] == theirs[:generation], "the state is the donor's"
+    assert mine[generation:] != theirs[generation:], "the settings are not"
+
+
+def _losses(study: Study, number: int) -> list[float]:
+    """The losses that a trial's checkpoint remembers; a taken one brings those of its donor."""
+    state = read_last(study.trial_folder(number))
+    assert state is not None
+    return [epoch["train/loss"] for epoch in state["reports"]]

@@ -103,6 +103,18 @@ def test_a_dry_run_checks_data_models_resources_and_every_node(folder: Path, add
     assert {f["level"] for f in found} == {"ok"}
 
 
+def test_a_plan_compares_the_sweep_with_the_cluster(folder: Path, address: str) -> None:
+    with_module = ["--allow-imports", "--module", str(folder / "story_lab")]
+    plan = ["--plan", "--no-probe", "--address", address, *with_module]
+    status, text = s4sweep("check", str(folder / "story.yaml"), *plan)
+    assert status == 0, text
+    assert "the cluster: 2 trial(s) fit at a time into 2 CPUs, 0 GPUs" in text
+    (folder / "large.yaml").write_text(f"{SWEEP}resources: {{gpus: 1}}\n")
+    status, text = s4sweep("check", str(folder / "large.yaml"), *plan)
+    assert status == 2
+    assert "resources.gpus: 1 (a node has 0)" in text
+
+
 def test_a_submitted_sweep_is_followed_to_its_end(folder: Path, address: str) -> None:
     status, text = s4sweep(*words(folder))
     assert status == 0, text

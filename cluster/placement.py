@@ -92,8 +92,8 @@ def _too_much(placement: Placement, nodes: Sequence[Node]) -> str:
     names = {"CPU": "cpus", "GPU": "gpus", "memory": "memory_gb"}
     units = {"memory": 1e9}
     return ", ".join(
-        f"resources.{names.get(key, f'custom.{key}')}: {wanted[key] / units.get(key, 1):.3g} "
-        f"(a node has {best[key] / units.get(key, 1):.3g})"
+        f"resources.{names.get(key, f'custom.{key}')}: {wanted[key] / units.get(key, 1):.4g} "
+        f"(a node has {best[key] / units.get(key, 1):.4g})"
         for key in short
     )
 

@@ -95,9 +95,7 @@ class Plan:
 _SHOWN = ("cpus", "gpus", "memory_gb")
 
 
-def make_plan(
-    spec: SweepSpec, home: Path, *, probe: bool = True, fits: int | None = None
-) -> Plan:
+def make_plan(spec: SweepSpec, home: Path, *, probe: bool = True, fits: int | None = None) -> Plan:
     """Look at some configurations of a sweep; with `probe` prepare the data and train a little.
 
     fits: trials that the machines hold at once.

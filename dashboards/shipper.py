@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--follow", action="store_true")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    os.nice(10)  # training comes first
+    os.nice(19)  # training comes first, and Ray gives its workers 15
     if not args.follow:
         sync(args.home, args.sweep, args.tracking_uri)
         return 0

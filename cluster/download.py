@@ -38,6 +38,7 @@ def prepare_block(name: str, options: Mapping[str, Any], args: argparse.Namespac
     """
     from cluster.bars import bars
     from data_prep import Network, prepare
+    from data_prep.card import amount
     from sweeps.home import home
 
     network = None
@@ -50,7 +51,7 @@ def prepare_block(name: str, options: Mapping[str, Any], args: argparse.Namespac
     with bars() as progress, _map(args) as spread:
         entry = prepare(name, given, home=home(), network=network, map=spread, progress=progress)
     rows = ", ".join(f"{split} {s.rows:,}" for split, s in entry.splits.items())
-    print(f"{name}: {rows} rows, {entry.bytes / 1e6:,.1f} MB in {entry.folder}")
+    print(f"{name}: {rows} rows, {amount(entry.bytes)} in {entry.folder}")
 
 
 @contextlib.contextmanager

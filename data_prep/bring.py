@@ -49,8 +49,7 @@ def _what_is_missing(name: str, layout: str, folder: Path, missing: Sequence[Raw
     """One line: what to download, how large, and where to put it."""
     if not missing:
         return f"{name}: no raw files in {folder}. {layout}".strip()
-    sizes = [f"{f.path} ({f.size / 1e6:,.1f} MB)" if f.size else f.path for f in missing]
-    line = f"{name}: {', '.join(sizes)} missing in {folder}."
+    line = f"{name}: {', '.join(f.shown for f in missing)} missing in {folder}."
     if all(f.urls for f in missing):
         folder_urls = dict.fromkeys(f.urls[0].rsplit("/", 1)[0] for f in missing)
         line += f" `s4sweep data prepare {name}` downloads from {', '.join(folder_urls)}."

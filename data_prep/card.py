@@ -10,6 +10,11 @@ from typing import Any, Literal
 Target = Literal["class", "step_class", "value", "step_value"]
 
 
+def amount(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskInfo:
     """The shape of a task; field for field what a model is built for.
@@ -48,15 +53,25 @@ class RawFile:
     urls: where it can be had, best first; () when it must be brought by hand.
     size: bytes, sha256 and md5: as published; None where nobody published them (then what is
         seen on the first download is recorded beside the file and held against later ones).
+    about: bytes, roughly, where the size is not published; told to people, held against nothing.
     unpack: for an archive whose content is used, the folder (also relative) that it is unpacked to.
     """
 
     path: str
     urls: tuple[str, ...] = ()
     size: int | None = None
+    about: int | None = None
     sha256: str | None = None
     md5: str | None = None
     unpack: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """Its path and how large it is, for people."""
+        if self.size is not None:
+            return f"{self.path} ({amount(self.size)})"
+        about = "size not published" if self.about is None else f"about {amount(self.about)}"
+        return f"{self.path} ({about})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

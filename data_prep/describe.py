@@ -6,11 +6,18 @@ import dataclasses
 import inspect
 import textwrap
 import types
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from data_prep.card import DatasetCard
+from data_prep.card import DatasetCard, amount
 from data_prep.options import NoOptions, plain
-from data_prep.registry import dataset_card, dataset_module, dataset_names
+from data_prep.registry import (
+    dataset_card,
+    dataset_module,
+    dataset_names,
+    raw_folder,
+    stored_name,
+)
 
 
 def options_of(name: str) -> dict[str, dict[str, Any]]:
@@ -51,20 +58,29 @@ def _facts(card: DatasetCard) -> list[tuple[str, str]]:
         ("shapes", card.shapes),
         ("units", card.units),
         ("splits", ", ".join(f"{n} {rows:,}" for n, rows in card.splits.items()) or "by options"),
-        ("prepared", _size(card.cached_bytes)),
-        ("raw files", card.layout),
+        ("prepared", _prepared(card)),
+        ("raw files", _raw_files(card)),
     ]
     for file in card.files:
-        size = f", {file.size:,} bytes" if file.size else ""
-        check = next((f", {k} {v}" for k in ("sha256", "md5") if (v := getattr(file, k))), "")
-        unknown = "" if check else ", no published checksum (the first download is recorded)"
-        facts.append(("file", f"{file.path}{size}{check}{unknown}"))
+        checks = [f"{k} {v}" for k in ("sha256", "md5") if (v := getattr(file, k))]
+        unknown = "no published checksum (the first download is recorded)"
+        facts.append(("file", ", ".join([file.shown, *(checks or [unknown])])))
     facts += [("differs", text) for text in card.differs]
     return [(key, value) for key, value in facts if value]
 
 
-def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB" if count else "a view of another data set, or as large as yours"
+def _prepared(card: DatasetCard) -> str:
+    stored = stored_name(card.name)
+    if stored != card.name:
+        return f"nothing: it is a view of {stored}, which is prepared in its place"
+    return amount(card.cached_bytes) if card.cached_bytes else "by your files"
+
+
+def _raw_files(card: DatasetCard) -> str:
+    if not card.files and not card.layout:
+        return ""
+    folder = raw_folder(card.name, Path("<home>"))
+    return f"in {folder}. {card.layout}".strip()
 
 
 def card_text(name: str) -> str:
@@ -99,9 +115,9 @@ def all_cards() -> str:
         data: {name: pathfinder, resolution: 128}
         ```
 
-        Raw files are looked for in `<home>/raw/<name>`, or where `raw: FOLDER` in the block says.
-        `s4sweep data prepare NAME` downloads what has an address, and makes the prepared files
-        once; options marked as views prepare nothing anew.
+        Raw files are looked for in the folder that the card names, or where `raw: FOLDER` in the
+        block says. `s4sweep data prepare NAME` downloads what has an address, and makes the
+        prepared files once; options marked as views prepare nothing anew.
         """
     )
     return head + "\n\n" + "\n".join(_section(name) for name in dataset_names())

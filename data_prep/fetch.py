@@ -87,7 +87,7 @@ def fetch(
                 failures.append(f"{url}: {error}")
         tried = "; ".join(failures) or "its publisher gives no address"
         raise DataError(
-            f"cannot download {file.path} ({tried}). Put the file itself at {path}, or name a "
+            f"cannot download {file.shown}: {tried}. Put the file itself at {path}, or name a "
             "mirror that has it."
         )
 
@@ -106,7 +106,9 @@ def _download(
             idle = 0 if _size(part) > before else idle + 1
             if idle >= network.retries:
                 raise _Wrong(f"{error} ({idle} attempts brought nothing)") from error
-            time.sleep(network.pause_s * 2**idle)
+            pause_s = network.pause_s * 2**idle
+            _log.warning("%s: %s; going on in %.0f s.", url, error, pause_s)
+            time.sleep(pause_s)
     try:
         _verify(part, path, file)
     except _Wrong:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data_prep.inventory import Cached
 
 HELP = "list, describe, prepare, verify and clear away data sets"
 
@@ -43,6 +46,7 @@ def main(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     from data_prep import dataset_card, dataset_names
     from data_prep.inventory import cached, describe
+    from data_prep.registry import stored_name
     from sweeps.home import home
 
     found = list(cached(home()))
@@ -59,11 +63,19 @@ def _list(args: argparse.Namespace) -> int:
     for name in dataset_names():
         card = dataset_card(name)
         rows = "/".join(f"{n:,}" for n in card.splits.values()) or "yours"
-        here = [c for c in found if c.dataset == name]
-        sizes = ", ".join(f"{c.bytes / 1e6:,.1f} MB {c.state}" for c in here)
-        table.add_row(name, card.title, rows, sizes or "-")
+        is_view = stored_name(name) != name
+        here = f"a view of {stored_name(name)}" if is_view else _prepared(name, found)
+        table.add_row(name, card.title, rows, here or "-")
+    for name in sorted({c.dataset for c in found} - set(dataset_names())):
+        table.add_row(name, "a module of your own", "", _prepared(name, found))
     Console().print(table)
     return 0
+
+
+def _prepared(name: str, found: list[Cached]) -> str:
+    from data_prep.card import amount
+
+    return ", ".join(f"{amount(c.bytes)} {c.state}" for c in found if c.dataset == name)
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -105,10 +117,13 @@ def _verify(args: argparse.Namespace) -> int:
     from data_prep.inventory import verify
     from sweeps.home import home
 
-    bad = []
-    for found, wrong in verify(home(), dataset=args.name):
+    bad, looked_at = [], 0
+    for found, wrong in verify(home(), dataset=_stored(args.name)):
         print(f"{found.dataset}/{found.folder.name}: {wrong or 'good'}")
         bad += [found.folder] if wrong else []
+        looked_at += 1
+    if not looked_at:
+        print(f"nothing of {args.name or 'any data set'} is prepared in {home()}")
     if bad:
         raise FailedRun(
             f"{len(bad)} damaged; the next `s4sweep data prepare` moves them aside and rebuilds."
@@ -116,15 +131,23 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
+def _stored(name: str | None) -> str | None:
+    """Return the data set in whose cache this one is; raises DataError if there is no such one."""
+    from data_prep.registry import stored_name
+
+    return stored_name(name) if name else None
+
+
 def _prune(args: argparse.Namespace) -> int:
+    from data_prep.card import amount
     from data_prep.inventory import prune
     from sweeps.home import home
 
     freed = 0
-    for found in prune(home(), dataset=args.name, everything=args.all, dry=args.dry_run):
-        print(f"{found.folder} ({found.state}, {found.bytes / 1e6:,.1f} MB)")
+    for found in prune(home(), dataset=_stored(args.name), everything=args.all, dry=args.dry_run):
+        print(f"{found.folder} ({found.state}, {amount(found.bytes)})")
         freed += found.bytes
-    print(f"{freed / 1e6:,.1f} MB {'would be ' if args.dry_run else ''}freed")
+    print(f"{amount(freed)} {'would be ' if args.dry_run else ''}freed")
     return 0
 
 

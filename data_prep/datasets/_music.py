@@ -64,20 +64,26 @@ def _words(name: str) -> list[str]:
     return re.split(r"(\d+)", name)
 
 
-def card(*, name: str, length: int, levels: str, archive: str, **fields: Any) -> DatasetCard:
-    """Return the card of a data set made of a folder of WAV files, in an archive of this name."""
+def card(
+    *, name: str, length: int, levels: str, archive: str, sound: int, **fields: Any
+) -> DatasetCard:
+    """Return the card of a data set made of a folder of WAV files.
+
+    archive: its name; sound: bytes of the WAV files in it.
+    """
     url = f"https://huggingface.co/datasets/krandiash/{name}/resolve/main/{archive}"
     return DatasetCard(
         name=name,
-        licence="see the source",
         citation="Goel et al. 2022, SaShiMi, arXiv:2202.09729",
         version=1,
         shapes=f"{length:,} tokens of 256 levels; the next level at every step",
         units=f"{levels} levels 0..255 of sound at 16 kHz, each chunk scaled to its own range",
-        files=(RawFile(path=archive, urls=(url,), unpack="unpacked"),),
+        files=(RawFile(path=archive, urls=(url,), about=sound, unpack="unpacked"),),
+        layout="The archive is gated (accept its terms there, pass a token); a folder of .wav also "
+        "works.",
         differs=(
             "the split is by natural order of the file names (88, 6, 6 %): a stray file shifts it.",
-            "samples that do not fill a chunk are dropped.",
+            "samples that do not fill a chunk are dropped; each chunk is scaled by its own range.",
         ),
         **fields,
     )

@@ -28,6 +28,7 @@ from data_prep.transforms import Dense, Reader, Stored, Subset, View, to_float
 SAMPLES = 16_000
 FRAMES, CEPSTRA = 161, 20
 CLIPS_AT_ONCE = 128
+UNITS = "samples at 16 kHz (or mel cepstra), normalised over the training rows"
 EPSILON = 1e-5  # added to the deviation by the published pipeline
 FOLDS = ("training", "validation", "testing")
 LIST_FILE = "testing_list.txt"
@@ -70,14 +71,14 @@ class Options:
             raise ValueError(f"need rate >= 1, got {self.rate}.")
 
 
-def card(**fields: Any) -> DatasetCard:
+def card(*, units: str = UNITS, **fields: Any) -> DatasetCard:
     """Return a card with what both data sets share."""
     return DatasetCard(
         source="Speech Commands 0.02 (Google)",
         licence="CC-BY-4.0",
         citation="Warden 2018, arXiv:1804.03209",
         version=1,
-        units="samples at 16 kHz, normalised over the training rows (or mel cepstra)",
+        units=units,
         files=(ARCHIVE,),
         layout=LAYOUT,
         **fields,

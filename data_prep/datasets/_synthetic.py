@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.card import DatasetCard
 
 SHARD_ROWS = 500
+EVERY_EPOCH = "published runs draw new rows in every epoch; here the training rows are fixed."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,14 @@ def random_of(name: str, seed: int, split: str, shard: int) -> np.random.RandomS
 
 
 def card(
-    name: str, title: str, *, citation: str, shapes: str, cached_bytes: int, differs: str
+    name: str,
+    title: str,
+    *,
+    citation: str,
+    shapes: str,
+    units: str,
+    cached_bytes: int,
+    differs: tuple[str, ...] = (),
 ) -> DatasetCard:
     """Return the card of a generated task."""
     return DatasetCard(
@@ -57,10 +65,10 @@ def card(
         citation=citation,
         version=1,
         shapes=shapes,
-        units="as generated",
+        units=units,
         splits={"train": 10_000, "val": 1_000, "test": 1_000},
         cached_bytes=cached_bytes,
-        differs=(differs,),
+        differs=(*differs, EVERY_EPOCH),
     )
 
 

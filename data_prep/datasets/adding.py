@@ -20,7 +20,8 @@ CARD = synthetic.card(
     citation="Hochreiter and Schmidhuber 1997, Long short-term memory",
     shapes="x (length, 2): numbers and markers; their sum",
     cached_bytes=96_000_000,
-    differs="one marker is in each half; some authors draw both anywhere.",
+    units="numbers in [0, 1); a marker is 1, else 0",
+    differs=("one marker is in each half; some authors draw both anywhere.",),
 )
 SHARD_ROWS, sizes = synthetic.SHARD_ROWS, synthetic.sizes
 

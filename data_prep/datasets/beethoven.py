@@ -16,9 +16,10 @@ CARD = music.card(
     length=LENGTH,
     levels="linear",
     archive="beethoven.zip",
+    sound=1_110_000_000,
+    licence="none stated; recordings of the Internet Archive, gathered for SampleRNN",
     splits={"train": 3_808, "val": 260, "test": 260},
     cached_bytes=554_000_000,
-    layout="The archive is gated (accept its terms, pass a token); a folder of .wav also works.",
 )
 
 

@@ -11,7 +11,9 @@ from data_prep.registry import Raw
 
 RAW = "bidmc"
 SPLITS = ("windows",)
-CARD = tser.card("HR", "BIDMC, heart rate", 4001456, (5_564, 1_192, 1_193))
+CARD = tser.card(
+    "HR", "BIDMC, heart rate", 4001456, unit="beats a minute", rows=(5_564, 1_192, 1_193)
+)
 
 Options, columns, view = tser.Options, tser.columns, tser.view
 

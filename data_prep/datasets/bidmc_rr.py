@@ -11,7 +11,9 @@ from data_prep.registry import Raw
 
 RAW = "bidmc"
 SPLITS = ("windows",)
-CARD = tser.card("RR", "BIDMC, respiration rate", 4001463, (5_509, 1_180, 1_181))
+CARD = tser.card(
+    "RR", "BIDMC, respiration rate", 4001463, unit="breaths a minute", rows=(5_509, 1_180, 1_181)
+)
 
 Options, columns, view = tser.Options, tser.columns, tser.view
 

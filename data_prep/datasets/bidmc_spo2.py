@@ -11,7 +11,9 @@ from data_prep.registry import Raw
 
 RAW = "bidmc"
 SPLITS = ("windows",)
-CARD = tser.card("SpO2", "BIDMC, oxygen saturation", 4001464, (5_564, 1_192, 1_193))
+CARD = tser.card(
+    "SpO2", "BIDMC, oxygen saturation", 4001464, unit="percent", rows=(5_564, 1_192, 1_193)
+)
 
 Options, columns, view = tser.Options, tser.columns, tser.view
 

@@ -20,9 +20,12 @@ CARD = synthetic.card(
     "The copying task",
     citation="Arjovsky et al. 2016, arXiv:1511.06464",
     shapes="l_noise + 2 l_memorize tokens; the memorised ones at the last l_memorize steps",
-    cached_bytes=1_620_000,
-    differs="variable scatters the tokens over the noise (selective copying); the classical task "
-    "puts them first.",
+    cached_bytes=1_560_000,
+    units="token ids: 0 .. n_tokens - 3 to keep, then the blank, then the marker",
+    differs=(
+        "variable scatters the tokens over the noise (selective copying); the classical task puts "
+        "them first.",
+    ),
 )
 SHARD_ROWS, sizes = synthetic.SHARD_ROWS, synthetic.sizes
 IGNORE = -100

@@ -38,6 +38,8 @@ CARD = DatasetCard(
         RawFile(
             path="aclImdb_v1.tar.gz",
             urls=("http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",),
+            size=84_125_825,
+            sha256="c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
             md5="7c2ac02c03563afcf9b574c7e56c153a",
             unpack="unpacked",
         ),
@@ -47,7 +49,8 @@ CARD = DatasetCard(
         "S4 and S5 read characters and select on the test set (val_split: 0 repeats that); the "
         "default here holds back a tenth of the training reviews instead.",
         "the Long Range Arena reads bytes (level: byte), up to 4000, or 1000 in its code.",
-        "S4 drops the last, incomplete batch of the test set; here every review counts.",
+        "S4 drops the last, incomplete batch of the test set (8 of 25,000 reviews), S5 pads every "
+        "batch to 4096; here every review counts, padded to the longest of its batch.",
     ),
 )
 

@@ -35,13 +35,16 @@ CARD = DatasetCard(
     units="token ids: 0 pad, 1 unknown, 2 end, then ] 0..9 MAX MED MIN SM",
     splits={"train": 96_000, "val": 2_000, "test": 2_000},
     cached_bytes=104_500_000,
-    layout="For source: release, put basic_train.tsv, basic_val.tsv and basic_test.tsv there.",
+    layout="For source: release, download lra_release.gz (8.2 GB, 18.6 GB unpacked) from "
+    "https://storage.googleapis.com/long-range-arena (refused in 2026: look for a mirror) and put "
+    "basic_train.tsv, basic_val.tsv and basic_test.tsv of its inner listops-1000 there.",
     differs=(
         "S4 numbers the tokens by their frequency in the training set, which for the equally "
         "frequent digits is chance; here their order is fixed.",
         "S4 appends an end token and averages over the true length; the Long Range Arena reads "
         "one class token and appends nothing.",
         "S4 drops the last, incomplete batch of validation and test; here every row counts.",
+        "early copies of the release lack the brackets, so nothing can be learnt from them.",
     ),
 )
 

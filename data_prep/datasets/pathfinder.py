@@ -31,11 +31,13 @@ CARD = DatasetCard(
     licence="MIT (the recipe's code); the release's images: see the Long Range Arena",
     citation="Linsley et al. 2018, arXiv:1805.08315; Tay et al. 2020, arXiv:2011.04006",
     version=2,
-    shapes="x (resolution^2, 1), connected or not",
+    shapes="x (resolution^2, 1), connected or not; a byte a pixel (3.3 GB at 128, 13.1 at 256)",
     units="pixel / 255 in [0, 1], or [-1, 1] when center",
     splits={"train": 160_000, "val": 20_000, "test": 20_000},
     cached_bytes=208_000_000,
-    layout="For source: release, put the folder that holds curv_contour_length_14 there.",
+    layout="For source: release, download lra_release.gz (8.2 GB, 18.6 GB unpacked) from "
+    "https://storage.googleapis.com/long-range-arena (refused in 2026: look for a mirror) and put "
+    "its pathfinder32 (64, 128, 256; of two copies the inner) there, or name it with raw: FOLDER.",
     differs=(
         "S4 scales to [0, 1]; S5, Liquid-S4 and S4's first release to [-1, 1] (center: true).",
         "border_quirk: the published code gives up most orientations near the border (at 32 all "
@@ -43,7 +45,11 @@ CARD = DatasetCard(
         "were made so is not known.",
         "Path-X: the published parameters (pathx: docstring) do not seem to be those of the "
         "released images; pathx: community is what others measured on them.",
-        "the published size of 599,999 in S4's configuration counts levels that nobody uses.",
+        "num_distractor_snakes is 35 / 4 for Path-X: 8 by the division of Python 2, as here.",
+        "of the release S4, S5 and others read curv_contour_length_14 alone: 200,000 images, split "
+        "at random (seed 42); the Long Range Arena splits them by their order.",
+        "S4's 599,999 counts levels that nobody uses, and the empty image on its list is of "
+        "another level: ports that leave an image out all the same split differently.",
     ),
 )
 

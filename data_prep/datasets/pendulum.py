@@ -29,11 +29,13 @@ CARD = dataclasses.replace(
         "Pendulum regression at irregular times",
         citation="Schirmer et al. 2022, arXiv:2111.11344; Smith et al. 2023, S5, arXiv:2208.04933",
         shapes="x (points, 576) pictures with dt (points,); sine and cosine of the angle at each",
+        units="pixel / 255; dt in tenths of a second",
         cached_bytes=117_600_000,
-        differs="the published files are made by other code (of a licence that cannot be used "
-        "here), so errors cannot be compared digit by digit.",
     ),
-    units="pixel / 255; dt in tenths of a second",
+    differs=(
+        "the published files are made by other code (of a licence that cannot be used here), so "
+        "errors cannot be compared digit by digit.",
+    ),
     splits={"train": 2_000, "val": 1_000, "test": 1_000},
 )
 SHARD_ROWS, sizes = 100, synthetic.sizes

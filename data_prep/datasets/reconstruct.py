@@ -21,7 +21,7 @@ CARD = synthetic.card(
     citation="Gu et al. 2020, HiPPO, arXiv:2008.07669",
     shapes="x (length, 1): a signal of l_mem steps, then silence; the signal at the last l_mem",
     cached_bytes=48_000_000,
-    differs="published runs draw new signals in every epoch; here the training rows are fixed.",
+    units="a signal without a unit, of root mean square 0.5",
 )
 SHARD_ROWS, sizes = synthetic.SHARD_ROWS, synthetic.sizes
 

@@ -20,11 +20,14 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 CARD = shared.card(
     name="sc09",
     title="Speech Commands, ten digits, for generation",
+    units="mu-law levels 0..255 of sound at 16 kHz, each clip scaled to its own range",
     shapes="up to 16,000 tokens of 256 levels; the next level at every step",
     splits={"train": 31_158, "val": 3_643, "test": 4_107},
     cached_bytes=620_000_000,
     differs=(
         "splits are the published list files; all lengths are kept, padding counts in no loss.",
+        "published batches are filled up with the middle level to a power of two, here with 0 to "
+        "the longest clip.",
         "the classifier that scores generated digits was trained on version 0.01.",
         "S5 and Liquid-S4 lack a later fix for short batches, where input and target differ in "
         "length.",

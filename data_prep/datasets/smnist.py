@@ -24,8 +24,9 @@ _MIRRORS = (
 )
 
 
-def _raw_file(name: str, md5: str, size: int | None = None) -> RawFile:
-    return RawFile(path=name, urls=tuple(m + name for m in _MIRRORS), size=size, md5=md5)
+def _raw_file(name: str, size: int, sha256: str) -> RawFile:
+    path = f"{name}-ubyte.gz"
+    return RawFile(path=path, urls=tuple(m + path for m in _MIRRORS), size=size, sha256=sha256)
 
 
 CARD = DatasetCard(
@@ -40,12 +41,28 @@ CARD = DatasetCard(
     splits={"train": 54_000, "val": 6_000, "test": 10_000},
     cached_bytes=55_300_000,
     files=(
-        _raw_file("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 9_912_422),
-        _raw_file("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
-        _raw_file("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
-        _raw_file("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+        _raw_file(
+            "train-images-idx3",
+            9_912_422,
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        ),
+        _raw_file(
+            "train-labels-idx1",
+            28_881,
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        ),
+        _raw_file(
+            "t10k-images-idx3",
+            1_648_877,
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        ),
+        _raw_file(
+            "t10k-labels-idx1",
+            4_542,
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ),
     ),
-    layout="The four IDX files of MNIST, gzipped or unpacked.",
+    layout="The four IDX files of MNIST, gzipped or unpacked (variant: mlxtend5k needs none).",
     differs=(
         "S4 and S5 divide by 255 and do not standardise; others subtract 0.1307 and divide by "
         "0.3081.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from data_prep.transforms import Stored, Subset, View
 EOS = 0
 IGNORE = -100
 FILES = {"train": "train", "val": "valid", "test": "test"}
+SPLITS = ("vocabulary", *FILES)
 
 CARD = DatasetCard(
     name="wikitext103",
@@ -29,15 +30,17 @@ CARD = DatasetCard(
     source="wikitext-103-v1.zip (Salesforce Research)",
     licence="CC-BY-SA-3.0",
     citation="Merity et al. 2016, arXiv:1609.07843",
-    version=2,
+    version=3,
     shapes="tokens of a vocabulary of 267,735, windows of l_max; the next token at every step",
     units="token ids: 0 is the end of a line, then words by frequency",
     splits={"train": 103_227_021, "val": 217_646, "test": 245_569},
-    cached_bytes=415_000_000,
+    cached_bytes=434_000_000,
     files=(
         RawFile(
             path="wikitext-103-v1.zip",
             urls=("https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-103-v1.zip",),
+            about=190_000_000,
+            sha256="242ba0f20b329cfdf1ccc61e9e9e5b59becf189db7f7a81cd2a0e2fc31539590",
             md5="9ddaacaf6af0710eda8c456decff7832",
             unpack="unpacked",
         ),
@@ -88,22 +91,28 @@ def _lines(raw: Raw, split: str) -> Iterator[list[str]]:
 
 
 def survey(raw: Raw) -> Mapping[str, Any]:
-    """Count the words of the training text; the vocabulary has a word for each id."""
+    """Count the words of the training text, and number them."""
     counts: collections.Counter[str] = collections.Counter()
     for words in _lines(raw, "train"):
         counts.update(words)
     ids = {word: number for number, (word, _) in enumerate(counts.most_common(), start=1)}
-    return {"words": len(ids) + 1, "vocabulary": ["\n", *ids], "_ids": ids}
+    return {"words": len(ids) + 1, "_ids": ids}
 
 
 def columns(raw: Raw, split: str) -> dict[str, Column]:
-    """A row is a line's words and its end."""
+    """A row is a line's words and its end; of the vocabulary, a word's UTF-8."""
+    if split == "vocabulary":
+        return {"word": Column("uint8", None)}
     return {"x": Column("uint32", None)}
 
 
 def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
-    """Read the lines; words that training does not know are its own <unk>."""
+    """Read the lines (words that training does not know are its own <unk>), or the vocabulary."""
     ids = raw.facts["_ids"]
+    if split == "vocabulary":
+        for word in ("\n", *ids):
+            yield {"word": np.frombuffer(word.encode(), np.uint8)}
+        return
     unknown = ids.get("<unk>", EOS)
     for words in _lines(raw, split):
         yield {"x": np.array([*(ids.get(w, unknown) for w in words), EOS], np.uint32)}
@@ -182,13 +191,17 @@ def _rolled(part: Part, base: int, steps: int, first: int, count: int) -> np.nda
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Read:
-    """Turn a row of tokens into text."""
+    """Turn a row of tokens into text; of the vocabulary only the words in it are looked up."""
 
-    vocabulary: Sequence[str]
+    vocabulary: Part
 
     def __call__(self, x: np.ndarray) -> str:
         """Decode a row."""
-        return " ".join(self.vocabulary[token] for token in x.tolist())
+        lengths = self.vocabulary.lengths("word", x)
+        longest = int(lengths.max(initial=0))
+        words = self.vocabulary.gather_ragged("word", x, width=longest, limit=longest)
+        cut = zip(words, lengths.tolist(), strict=True)
+        return " ".join(word[:length].tobytes().decode() for word, length in cut)
 
 
 def view(stored: Stored) -> View:
@@ -208,6 +221,6 @@ def view(stored: Stored) -> View:
     for split in FILES:
         windows = -(-(stored.part(split).flat_size("x") - 1) // length)
         splits[split] = Subset(part=split, index=np.arange(windows))
-    decode = Read(vocabulary=stored.facts["vocabulary"])
+    decode = Read(vocabulary=stored.part("vocabulary"))
     windows = Windows(length=length)
     return View(task=task, read=windows, splits=splits, streams=streams, decode=decode)

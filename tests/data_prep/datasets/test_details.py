@@ -198,6 +198,21 @@ def test_windows_of_text_are_one_stream(tmp_path):
     np.testing.assert_array_equal(batches.y[counted], stream[1:])
 
 
+def test_the_vocabulary_is_a_file_of_its_own_that_gives_the_words_back(tmp_path):
+    dataset = sample("wikitext103", tmp_path)
+    files = {f["name"] for f in dataset.entry.manifest["files"]}
+    assert files == {"vocabulary.arrow", "train.arrow", "val.arrow", "test.arrow"}
+    assert list(dataset.entry.manifest["facts"]) == ["words"]
+    assert set(dataset.splits) == {"train", "val", "test"}
+    assert dataset.parts["vocabulary"].rows == dataset.task.d_input
+    part = dataset.parts["test"]
+    text = dataset.view.decode(part.flat("x", 0, part.flat_size("x")).astype(np.int64))
+    raw = (tmp_path / "given" / "wiki.test.tokens").read_text()
+    assert [line.split() for line in text.split("\n")][:-1] == [
+        line.split() for line in raw.splitlines()
+    ]
+
+
 def test_streams_of_text_run_on_from_batch_to_batch_and_are_rolled_in_every_epoch(tmp_path):
     dataset = sample("wikitext103", tmp_path, order="streams")
     part = dataset.parts["train"]

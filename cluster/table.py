@@ -30,6 +30,7 @@ STYLES = {
     TrialState.COMPLETED: "green",
     TrialState.STOPPED: "green",
     TrialState.PRUNED: "yellow",
+    TrialState.CUT: "yellow",
     TrialState.FAILED: "red",
 }
 

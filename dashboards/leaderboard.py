@@ -15,6 +15,7 @@ STYLES = {
     TrialState.RUNNING: "cyan",
     TrialState.WAITING: "dim",
     TrialState.PRUNED: "yellow",
+    TrialState.CUT: "yellow",
     TrialState.FAILED: "red",
 }
 

@@ -18,6 +18,7 @@ STATUS = {
     TrialState.COMPLETED: "FINISHED",
     TrialState.STOPPED: "FINISHED",
     TrialState.PRUNED: "FINISHED",  # a decision, not a fault; the tag `state` tells them apart
+    TrialState.CUT: "FINISHED",
     TrialState.FAILED: "FAILED",
 }
 

@@ -18,6 +18,7 @@ from .ledger import Ledger
 from .types import TrialResult, TrialState
 
 GOOD = (TrialState.COMPLETED, TrialState.STOPPED)
+EARLY = (TrialState.PRUNED, TrialState.CUT)
 
 
 def settle(ledger: Ledger, sampler: BaseSampler) -> list[TrialResult]:
@@ -70,7 +71,7 @@ def _tell(ledger: Ledger, trial: FrozenTrial, result: TrialResult) -> None:
     attrs = trial.user_attrs
     if attrs.get(record.OUTSIDE) or record.REPLICATE_OF in attrs:
         ledger.optuna.tell(trial.number, state=OptunaState.FAIL)
-    elif result.state is TrialState.PRUNED and len(ledger.spec.objectives) == 1:
+    elif result.state in EARLY and len(ledger.spec.objectives) == 1:
         ledger.optuna.tell(trial.number, state=OptunaState.PRUNED)
     elif result.state in GOOD and result.values:
         ledger.optuna.tell(trial.number, list(result.values))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -49,6 +48,7 @@ class Study:
         self.home = home
         self.ledger = Ledger(spec, folder)
         self._issued: set[int] = set()
+        self._cut: set[int] = set()  # stopped for want of hours
         self._epochs_s: dict[tuple[int, int], float] = {}
         self._proposals: Proposals | None = None
         self._population = population_of(self.ledger, self.trial_folder)
@@ -157,6 +157,7 @@ class Study:
         if self.ledger.attrs().get(record.stop_key(number)) is not None:
             return True
         if budgets.hours_spent(self.ledger, self._wall_s(), self._epochs_s) is not None:
+            self._cut.add(number)
             return True
         is_judged = record.REPLICATE_OF not in trial.user_attrs and self._population is None
         if not is_judged or len(self.spec.objectives) > 1:
@@ -167,8 +168,10 @@ class Study:
         """Keep how a trial ended; idempotent. Gives the result as it was kept."""
         trial = self.ledger.trial(result.number)
         attrs = trial.user_attrs
+        is_cut = result.state is TrialState.PRUNED and result.number in self._cut
         kept = dataclasses.replace(
             result,
+            state=TrialState.CUT if is_cut else result.state,
             params=attrs.get(record.PARAMS, result.params),
             label=attrs.get(record.LABEL),
             replicate_of=attrs.get(record.REPLICATE_OF),
@@ -284,13 +287,9 @@ class Study:
             self._wall_noted = time.monotonic()
 
     def _settle(self) -> None:
-        for changed in settle(self.ledger, self._sampler):
+        for changed in settle(self.ledger, self._proposer().sampler):
             path = self.trial_folder(changed.number) / "result.json"
             write_json(path, changed.to_json())
-
-    @property
-    def _sampler(self) -> BaseSampler:
-        return self._proposer().sampler
 
     def _proposer(self) -> Proposals:
         if self._proposals is None:

@@ -19,6 +19,7 @@ class TrialState(enum.StrEnum):
     COMPLETED = "completed"  # all epochs
     STOPPED = "stopped"  # patience ran out; counts as complete
     PRUNED = "pruned"  # the study said stop
+    CUT = "cut"  # the sweep's budget of hours was used up while it ran
     FAILED = "failed"  # its error is kept
 
     @property

@@ -159,8 +159,8 @@ def _tiles(evidence: Evidence) -> list[str]:
 def _counted(counts: Mapping[TrialState, int]) -> str:
     words = [
         f"{counts[state]} {state.value}"
-        for state in (TrialState.STOPPED, TrialState.PRUNED, TrialState.FAILED, TrialState.RUNNING)
-        if counts.get(state)
+        for state in TrialState
+        if state is not TrialState.COMPLETED and counts.get(state)
     ]
     return f" ({', '.join(words)})" if words else ""
 

@@ -24,6 +24,7 @@ MARKS = {
     TrialState.COMPLETED: "circle",
     TrialState.STOPPED: "square",
     TrialState.PRUNED: "x",
+    TrialState.CUT: "diamond",
     TrialState.RUNNING: "circle-open",
     TrialState.FAILED: "triangle-down",
     TrialState.WAITING: "circle-open",

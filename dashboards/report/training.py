@@ -46,7 +46,7 @@ def curves(evidence: Evidence) -> list[Figure]:
     traces += _ends(evidence, trials)
     most = max(len(t.curve) for t in trials)
     layout = {"xaxis": whole("epoch", most), "yaxis": {"title": {"text": metric}}}
-    note = "Squares mark trials that ran out of patience, crosses those that were pruned."
+    note = "Squares mark trials out of patience, crosses pruned ones, diamonds those out of hours."
     return [
         Figure(section=SECTION, title="Learning curves", traces=traces, layout=layout, note=note)
     ]
@@ -55,7 +55,11 @@ def curves(evidence: Evidence) -> list[Figure]:
 def _ends(evidence: Evidence, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Marks at the last epoch of the trials that did not run to their end."""
     metric = evidence.objective.metric
-    words = {TrialState.STOPPED: "out of patience", TrialState.PRUNED: "pruned"}
+    words = {
+        TrialState.STOPPED: "out of patience",
+        TrialState.PRUNED: "pruned",
+        TrialState.CUT: "out of hours",
+    }
     traces = []
     for state, name in words.items():
         ended = [t for t in trials if t.result.state is state]

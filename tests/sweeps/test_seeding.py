@@ -160,3 +160,8 @@ def test_a_budget_of_hours_also_stops_what_runs(load: Load, tmp_path: Path) -> N
             assert again == stopped[-1], "an epoch that is said again is not paid again"
     assert stopped == [False, False, False, True]
     assert study.ask() == Waiting("0.001 GPU hours; 2 still running")
+    outcome = Outcome(study.spec.objectives)
+    for epoch in (1, 2):
+        outcome.add(EpochReport(epoch=epoch, metrics={"val/accuracy": 0.5, "epoch_s": 1.0}))
+    told = study.tell(outcome.result(second, pruned=True))
+    assert (told.state, told.value) == (TrialState.CUT, 0.5), "nobody pruned it"

@@ -1,7 +1,8 @@
 """What training may raise.
 
 ValueError
- `- ConfigError         a setting that cannot be (s4core.config)
+ |- ConfigError         a setting that cannot be (s4core.config)
+ `- Unfusable           trials that cannot be trained as one; each alone can
 RuntimeError
  |- Diverged            the loss is no number any more; the trial cannot be saved by trying again
  `- CheckpointError     a checkpoint is damaged, or belongs to something else
@@ -10,6 +11,13 @@ RuntimeError
 from __future__ import annotations
 
 from pathlib import Path
+
+
+class Unfusable(ValueError):
+    """These trials cannot be trained as one (fused.py); the message says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"cannot fuse these trials: {reason}.")
 
 
 class Diverged(RuntimeError):

@@ -2,15 +2,17 @@
 
 Each trial keeps its own folder, checkpoints, data order, rates, decay, dropout and patience, and
 `fit` can go on with any of them later (and this with what `fit` began). Equal to separate training
-up to rounding. It pays where steps are short: see benchmarks/training.py.
+up to rounding. It pays where steps are short: see benchmarks/fused_trials.py. Each epoch says what
+it spared, against a few steps that one trial takes alone when the crowd is put together.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ import torch
 from torch import Tensor
 
 from s4core.config import TaskShape
+from s4core.models import model_config, model_mapping
+from s4core.ssm.inits import InitOptions
 from s4core.train.config import TrainConfig
 from s4core.train.data import Batch, TrainData, to_device
-from s4core.train.errors import Diverged
+from s4core.train.errors import Diverged, Unfusable
 from s4core.train.fit import choose_device
 from s4core.train.fused_model import FusedModel, unfusable
 from s4core.train.fused_optim import StackedAdamW
@@ -29,7 +33,10 @@ from s4core.train.metrics import Meter
 from s4core.train.patience import Mode
 from s4core.train.report import EpochReport
 from s4core.train.run import Request, Run
-from s4core.train.training import seed_of
+from s4core.train.training import seed_of, seeded
+
+# Steps that are timed alone, after one that is not; epochs that are short against them are not.
+TIMED_STEPS, SHORTEST_EPOCH = 3, 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,16 +58,16 @@ def fit_together(
     metric: str = "val/accuracy",
     mode: Mode = "max",
     device: torch.device | str | None = None,
-    is_stopped: Callable[[int], bool] = lambda index: False,
-) -> Iterator[tuple[int, EpochReport | Diverged]]:
-    """Train the members as one; yield (index, report) as `fit` would for each, in turns.
+) -> Iterator[list[tuple[int, EpochReport | Diverged]]]:
+    """Train the members as one; yield an epoch at a time what each says, as `fit` would alone.
 
-    A member whose loss is no number any more yields its `Diverged` and leaves; so does, without a
-    word, one for which `is_stopped` says so when its report has been told.
-    Raises ValueError if the members cannot be fused (see `why_not`), and what `fit` raises.
+    The first list holds what was said in earlier starts, for all members. A member whose loss is
+    no number any more says its `Diverged` and leaves; one that has stopped leaves too. Every state
+    is on disk before its list is handed out.
+    Raises Unfusable if the members cannot be fused (see `crowd_key`), and what `fit` raises.
     """
     if reason := why_not([m.train for m in members]):
-        raise ValueError(f"cannot fuse these trials: {reason}.")
+        raise Unfusable(reason)
     place = choose_device(device)
     runs = {
         index: Run(
@@ -68,25 +75,43 @@ def fit_together(
         )
         for index, member in enumerate(members)
     }
-    for index, run in runs.items():
+    for run in runs.values():
         if reason := unfusable(run.training.model):
-            raise ValueError(f"cannot fuse these trials: {reason}.")
-        yield from ((index, report) for report in run.replayed)
-    active = [i for i, run in runs.items() if run.curve.stopped_by is None and not is_stopped(i)]
+            raise Unfusable(reason)
+    yield [(index, report) for index, run in runs.items() for report in run.replayed]
+    active = {index: run for index, run in runs.items() if run.curve.stopped_by is None}
     while active:
         # A crowd that shrinks is stacked anew: nothing is computed for who has left.
-        crowd = _Crowd([runs[i] for i in active], place)
-        before = list(active)
-        while active == before:
-            for index, outcome in zip(before, crowd.run_epoch(), strict=True):
-                if isinstance(outcome, Diverged):
-                    active.remove(index)
-                    yield index, outcome
-                    continue
-                report = runs[index].finish_epoch(outcome)
-                yield index, report
-                if report.stopped_by is not None or is_stopped(index):
-                    active.remove(index)
+        crowd, size = _Crowd(list(active.values()), place), len(active)
+        while len(active) == size:
+            said: list[tuple[int, EpochReport | Diverged]] = []
+            for index, outcome in zip(list(active), crowd.run_epoch(), strict=True):
+                word = (
+                    outcome if isinstance(outcome, Diverged) else runs[index].finish_epoch(outcome)
+                )
+                if isinstance(word, Diverged) or word.stopped_by is not None:
+                    del active[index]
+                said.append((index, word))
+            yield said
+
+
+# Settings of a model that say where its parameters begin, and the rate of dropout, which each
+# member keeps for itself: models that differ in these alone have one shape.
+_OWN = frozenset(field.name for field in dataclasses.fields(InitOptions)) | {
+    "init", "dt_min", "dt_max", "deterministic", "dropout",
+}  # fmt: skip
+
+
+def crowd_key(model: Any, train: TrainConfig) -> str | None:
+    """What trials must have in common to be trained as one; None for one that trains alone.
+
+    It is told from the settings: `fit_together` may still refuse a kind of model.
+    """
+    if why_not([train]):
+        return None
+    config = model_config(model) if isinstance(model, Mapping) else model
+    block = {k: v for k, v in model_mapping(config).items() if k not in _OWN}
+    return json.dumps([block, train.batch_size, train.betas], sort_keys=True)
 
 
 def why_not(trains: Sequence[TrainConfig]) -> str | None:
@@ -110,6 +135,7 @@ class _Crowd:
         trainings = [run.training for run in runs]
         self._model = FusedModel([t.model for t in trainings], self._generators)
         self._optimizer = StackedAdamW(self._model.parameters, [t.optimizer for t in trainings])
+        self._alone_s = _time_alone(runs[0]) if len(runs) > 1 else None
 
     def run_epoch(self) -> list[dict[str, float] | Diverged]:
         """Train the next epoch of every run and validate it; the metrics of each, or its end."""
@@ -138,9 +164,16 @@ class _Crowd:
                     "epoch_s": share + time.perf_counter() - began,
                     "samples_per_s": examples / share,
                     "peak_memory_mb": peak_memory_mb(self._device),
+                    **self._fused(share),
                 }
             )
         return outcomes
+
+    def _fused(self, share_s: float) -> dict[str, float]:
+        if len(self._runs) == 1:
+            return {}
+        spared = {} if self._alone_s is None else {"spared_s": self._alone_s - share_s}
+        return {"fused": float(len(self._runs)), **spared}
 
     def _train(self) -> tuple[list[Meter], int]:
         trainings = [run.training for run in self._runs]
@@ -171,3 +204,22 @@ class _Crowd:
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         self._optimizer.step([run.training.train.grad_clip for run in self._runs])
         return tensors[0].size
+
+
+def _time_alone(run: Run) -> float | None:
+    """Seconds that the training of an epoch takes the run alone; None for a very short epoch.
+
+    Told from the fastest of a few steps of a model that is thrown away, so it is rather too little.
+    """
+    training = run.fresh_training()
+    if training.steps_per_epoch < SHORTEST_EPOCH:
+        return None
+    batches, meter, times = training.train_batches(1), training.train_meter(), []
+    with seeded(training.device, 0):
+        for _ in range(1 + TIMED_STEPS):
+            start = time.perf_counter()
+            training.step((next(batches),), meter)
+            if training.device.type == "cuda":
+                torch.cuda.synchronize(training.device)
+            times.append(time.perf_counter() - start)
+    return min(times[1:]) * training.steps_per_epoch

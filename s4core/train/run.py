@@ -88,6 +88,10 @@ class Run:
             _take_over(self.training, state, self.made_by, folder)
             self.replayed = self.curve.replay(state["reports"])
 
+    def fresh_training(self) -> Training:
+        """Its model and optimiser as they were before the first epoch."""
+        return self._make(self.training.train)
+
     def run_epoch(self) -> dict[str, float]:
         """Train the next epoch, with half the batch size and again where memory runs out."""
         while True:

@@ -194,7 +194,7 @@ class Training:
             step = (epoch - 1) * self.steps_per_epoch + index
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = self.rate(parameters["base_lr"], step, plateau)
-            examples += self._step(group, meter)
+            examples += self.step(group, meter)
             if index % _LOOK_EVERY == 0 and self.world == 1:
                 _look(meter, epoch)
         if self.world > 1:
@@ -202,7 +202,7 @@ class Training:
         _look(meter, epoch)
         return meter.result(), examples * self.world
 
-    def _step(self, batches: tuple[Batch, ...], meter: Meter) -> int:
+    def step(self, batches: tuple[Batch, ...], meter: Meter) -> int:
         """One optimiser step on the mean loss over the batches; return the number of examples."""
         self.optimizer.zero_grad(set_to_none=True)
         examples, unit, terms = 0, 0.0, 0.0

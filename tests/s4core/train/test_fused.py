@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from s4core.train import checkpoint
 from s4core.train.config import TrainConfig
 from s4core.train.errors import Diverged
 from s4core.train.fit import fit
-from s4core.train.fused import Member, fit_together
+from s4core.train.fused import Member, crowd_key, fit_together
 from tests.s4core.train.test_fit import MODEL, told
 from tests.s4core.train.tiny import SHAPE, Batch, Waves
 
@@ -52,7 +53,7 @@ def alone(member: Member, folder: Path, shape: TaskShape = SHAPE) -> list[dict]:
 
 def in_turns(stream, count: int) -> list[list[dict]]:
     found: list[list[dict]] = [[] for _ in range(count)]
-    for index, report in stream:
+    for index, report in itertools.chain.from_iterable(stream):
         found[index] += told(iter([report]))
     return found
 
@@ -95,6 +96,32 @@ def test_together_as_alone(tmp_path, what):
         assert_close(fused[k], alone(member, tmp_path / f"alone{k}"))
 
 
+def test_members_may_begin_from_other_systems(tmp_path):
+    inits = ("legs", "fout", "lagt")
+    trials = [
+        dataclasses.replace(m, model={**m.model, "init": init, "dt_max": 0.1 * (k + 1)})
+        for k, (m, init) in enumerate(
+            zip(members(tmp_path, {"name": "s4", **SMALL}), inits, strict=True)
+        )
+    ]
+    assert len({crowd_key(m.model, m.train) for m in trials}) == 1
+    fused = in_turns(fit_together(trials, SHAPE, Waves()), 3)
+    for k, member in enumerate(trials):
+        assert_close(fused[k], alone(member, tmp_path / f"alone{k}"))
+
+
+def test_an_epoch_says_what_it_spared_and_timing_it_changes_nothing(tmp_path):
+    trials = members(tmp_path / "fused", S4D, count=2, epochs=1)
+    short = [dataclasses.replace(m.train, batch_size=4) for m in trials]
+    trials = [dataclasses.replace(m, train=t) for m, t in zip(trials, short, strict=True)]
+    reports = dict(itertools.chain.from_iterable(fit_together(trials, SHAPE, Waves())))
+    for k, member in enumerate(trials):
+        metrics = reports[k].metrics
+        assert metrics["fused"] == 2.0
+        assert 0 < metrics["spared_s"] + metrics["epoch_s"] < 60, "about the time alone"
+        assert_close(told(iter([reports[k]])), alone(member, tmp_path / f"alone{k}"))
+
+
 def test_answers_at_every_step_are_fused_too(tmp_path):
     shape = TaskShape(d_input=1, d_output=3, length=24, target="step_class")
     trials = members(tmp_path / "fused", S4D, count=2, epochs=2)
@@ -106,26 +133,42 @@ def test_answers_at_every_step_are_fused_too(tmp_path):
 def test_what_was_begun_together_goes_on_alone_and_the_other_way_round(tmp_path):
     trials = members(tmp_path / "fused", S4D)
     stream = fit_together(trials, SHAPE, Waves())
-    list(itertools.islice(stream, 4))  # epoch 1 of all, epoch 2 of the first
+    assert next(stream) == [], "nothing was said before"
+    assert [(k, report.epoch) for k, report in next(stream)] == [(0, 1), (1, 1), (2, 1)]
     stream.close()
-    epochs = [checkpoint.read(m.folder / "last.pt")["epoch"] for m in trials]
-    assert epochs == [2, 1, 1]
+    assert [checkpoint.read(m.folder / "last.pt")["epoch"] for m in trials] == [1, 1, 1]
     # The first goes on alone; then all together again, from different epochs.
-    assert_close(alone(trials[0], trials[0].folder), alone(trials[0], tmp_path / "a0"))
+    list(itertools.islice(alone_from(trials[0]), 2))
+    stream = fit_together(trials, SHAPE, Waves())
+    assert [(k, r.epoch) for k, r in next(stream)] == [(0, 1), (0, 2), (1, 1), (2, 1)]
+    stream.close()
     rest = in_turns(fit_together(trials, SHAPE, Waves()), 3)
     for k, member in enumerate(trials):
         assert_close(rest[k], alone(member, tmp_path / f"a{k}"))
 
 
+def alone_from(member: Member):
+    """What `fit` says of a member that goes on in its own folder."""
+    return fit(member.model, SHAPE, member.train, Waves(), member.folder, seed=member.seed)
+
+
 def test_those_that_stop_leave_and_the_others_go_on(tmp_path):
-    trials = members(tmp_path, S4D)
-    heard: list[int] = []
-    stream = fit_together(
-        trials, SHAPE, Waves(), is_stopped=lambda index: index == 1 and heard.count(1) == 2
-    )
-    for index, _ in stream:
-        heard.append(index)
-    assert [heard.count(k) for k in range(3)] == [3, 2, 3]
+    first, *others = members(tmp_path, S4D)
+    short = dataclasses.replace(first, train=dataclasses.replace(first.train, epochs=2))
+    rounds = [[k for k, _ in said] for said in fit_together([short, *others], SHAPE, Waves())]
+    assert rounds == [[], [0, 1, 2], [0, 1, 2], [1, 2]]
+
+
+def test_trials_that_differ_in_what_each_keeps_for_itself_have_one_key():
+    one, other, third = (crowd_key(m.model, m.train) for m in members(Path(), S4D))
+    assert one == other == third is not None
+    train = TrainConfig()
+    key = crowd_key(S4D, train)
+    assert crowd_key({**S4D, "init": "lin", "dt_max": 0.2}, train) == key
+    assert crowd_key({**S4D, "activation": "relu"}, train) != key
+    assert crowd_key({**S4D, "d_model": 16}, train) != key
+    assert crowd_key(S4D, TrainConfig(batch_size=8)) != key
+    assert crowd_key(S4D, TrainConfig(ema=0.9)) is None
 
 
 def test_one_that_diverges_does_not_harm_the_others(tmp_path):
@@ -136,7 +179,7 @@ def test_one_that_diverges_does_not_harm_the_others(tmp_path):
                 yield Batch(batch.x * np.float32(np.nan if bad else 1), batch.y)
 
     trials = members(tmp_path / "fused", S4D)
-    outcomes = list(fit_together(trials, SHAPE, Poisoned()))
+    outcomes = list(itertools.chain.from_iterable(fit_together(trials, SHAPE, Poisoned())))
     assert [type(o) for i, o in outcomes if i == 1][-1] is Diverged
     assert checkpoint.read(trials[1].folder / "last.pt")["epoch"] == 1
     for k in (0, 2):

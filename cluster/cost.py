@@ -1,4 +1,4 @@
-"""What a sweep has cost, and what stopping trials early has saved."""
+"""What a sweep has cost, and what stopping trials early and training several as one has saved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sweeps.types import SweepResult, TrialState
 class Cost:
     """Hours of training: of trials, of the CPUs and GPUs they held, and of epochs not run.
 
-    saved: the epochs that pruned and stopped trials did not run, at each trial's own mean time.
+    saved: the epochs that pruned and stopped trials did not run, at each trial's own mean time; and
+    what fused epochs would have taken more alone, as each crew measured when it began.
     """
 
     trial_hours: float
@@ -21,6 +22,7 @@ class Cost:
     gpu_hours: float
     pruning_saved: float
     patience_saved: float
+    fusing_saved: float
 
     @classmethod
     def of(
@@ -40,14 +42,19 @@ class Cost:
             gpu_hours=hours * placement.gpus * placement.workers,
             pruning_saved=saved[TrialState.PRUNED],
             patience_saved=saved[TrialState.STOPPED],
+            fusing_saved=sum(t.spared for t in result.trials) / 3600,
         )
 
     def line(self) -> str:
         """One line for people."""
         held = f"{self.gpu_hours:.2f} GPU" if self.gpu_hours else f"{self.cpu_hours:.2f} CPU"
         spared = [
-            f"{how} spared {hours:.2f}"
-            for how, hours in (("pruning", self.pruning_saved), ("patience", self.patience_saved))
-            if hours >= 0.005
+            f"{how} {'spared' if hours > 0 else 'lost'} {abs(hours):.2f}"
+            for how, hours in (
+                ("pruning", self.pruning_saved),
+                ("patience", self.patience_saved),
+                ("fusing", self.fusing_saved),  # below 0 where it does not pay
+            )
+            if abs(hours) >= 0.005
         ]
         return ", ".join([f"cost: {held} hours", *spared])

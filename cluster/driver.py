@@ -31,6 +31,7 @@ from cluster.worker import Job
 from dashboards.record import SweepRecord
 from dashboards.shipper import lag, start_shipper
 from sweeps import Study, SweepLock
+from sweeps.crew import Crews
 from sweeps.remote_home import kept, mirror
 from sweeps.types import SweepResult, TrialResult, TrialState
 
@@ -104,6 +105,7 @@ class Driver:
         self.stop = Interrupts(show, study.spec.name)
         self.placement = placement_of(study.spec)
         self.packing: Packing | None = None
+        self.crews = Crews(study, size=None if settings.only is None else 1)
 
     def run(self) -> Ended:
         """Start Ray, prepare the data, run the trials and test the best of them."""
@@ -130,7 +132,9 @@ class Driver:
             if trial.state is not TrialState.RUNNING:
                 return trial
             standing = sweep.trial(trial.number).standing(self.study.spec.objectives)
-            return dataclasses.replace(trial, seconds=standing.seconds) if standing else trial
+            if standing is None:
+                return trial
+            return dataclasses.replace(trial, seconds=standing.seconds, spared=standing.spared)
 
         return dataclasses.replace(result, trials=tuple(map(timed, result.trials)))
 
@@ -139,8 +143,12 @@ class Driver:
             check_feasible(self.placement)
         else:
             wait_for_room(self.placement, self.show.note)
-        capacity, pack = Capacity.of(self.placement), self.study.spec.resources.pack
-        what = "one trial first, to be measured" if pack else f"{self._fits()} trial(s) at a time"
+        capacity, resources = Capacity.of(self.placement), self.study.spec.resources
+        what = f"{self._fits()} trial(s) at a time"
+        if resources.fuse > 1:
+            what = f"{self._fits()} crew(s) of up to {resources.fuse} trials at a time"
+        if resources.pack:
+            what = "one trial first, to be measured"
         self.show.note("preparing data")
         blocks = data_blocks(self.study.spec)
         nodes = prepare_everywhere(blocks, str(self.home), self.show.progress)
@@ -155,7 +163,7 @@ class Driver:
             self.show.note(line)
         for line in capture.deviations(self.study.spec.ran_with, about):
             self.show.note(f"not the same as in the trial that this repeats: {line}")
-        if pack:
+        if resources.pack:
             record = SweepRecord.of(self.home, self.study.spec.name)
             self.packing = Packing(
                 self.placement,
@@ -182,6 +190,7 @@ class Driver:
             try:
                 run_attempt(roster, self.placement, name=name)
             except Exception as error:
+                roster.abandon()
                 fruitless = 0 if roster.progressed else fruitless + 1
                 if fruitless >= ATTEMPTS_WITHOUT_PROGRESS:
                     text = " ".join(str(error).split())[:300]
@@ -220,7 +229,7 @@ class Driver:
             only=self.settings.only,
         )
         return Roster(
-            self.study,
+            self.crews,
             self.show,
             job=job,
             limits=limits,

@@ -20,6 +20,7 @@ from s4core.train.report import EpochReport
 
 if TYPE_CHECKING:
     from cluster.worker import Job
+    from sweeps.crew import Said
 
 VERDICT_S = 20.0  # for a helper that was lost, until Ray says so
 
@@ -49,9 +50,9 @@ def train_as(
     reset_process(threads=job.threads, gpu_fraction=job.gpu_fraction)
     join_group(rank=rank, world=world, address=address, device=job.device)
     try:
-        folder = Path(job.folder)
+        (spec,), (folder,) = job.specs, job.folders
         yield from run_trial(
-            job.spec, folder, home=Path(job.home), device=job.device, attempt=address, rank=rank
+            spec, Path(folder), home=Path(job.home), device=job.device, attempt=address, rank=rank
         )
     finally:
         leave_group()
@@ -66,7 +67,7 @@ class Gang:
         share = group.bundle_specs[0]
         self._address = _free_address()
         self._world = workers
-        self._job = job.to_text()
+        self._job, self._number = job.to_text(), job.specs[0].number
         self._actors: list[Any] = []
         self._runs: list[Any] = []
         for rank in range(1, workers):
@@ -85,9 +86,10 @@ class Gang:
             self._actors.append(actor)
             self._runs.append(actor.train.remote(self._job, rank, workers, self._address))
 
-    def reports(self) -> Generator[EpochReport, None, None]:
-        """The trial as rank 0 trains it."""
-        return train_as(self._job, 0, self._world, self._address)
+    def words(self) -> Generator[Said, None, None]:
+        """What the trial says, as rank 0 trains it."""
+        for report in train_as(self._job, 0, self._world, self._address):
+            yield [(self._number, report)]
 
     def verdict(self, error: Exception) -> Exception:
         """What really happened when rank 0 met `error`: a lost helper, its error, or `error`."""

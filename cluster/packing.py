@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 
 from cluster.placement import Placement
 from s4core.train.report import EpochReport
+from sweeps.crew import OUT_OF_MEMORY
 
 MARGIN = 1.25
 CONTEXT_GB = 0.6  # of a GPU: CUDA's own for each process, which torch does not count
-OUTGROWN = ("TooMuchMemory", "OutOfMemoryError", "MemoryError")
 
 
 class Packing:
@@ -59,9 +59,9 @@ class Packing:
         self._peak_gb = max(self._peak_gb, report.metrics.get("peak_memory_mb", 0.0) / 1e3)
         return self.is_known and not was_known
 
-    def outgrown(self, signature: str) -> bool:
-        """Double the shares if a failure says that one was too small, and there is more to give."""
-        is_memory = signature.split(" ")[0] in OUTGROWN
+    def outgrown(self, kind: str) -> bool:
+        """Double the shares if an error says that one was too small, and there is more to give."""
+        is_memory = kind in OUT_OF_MEMORY
         is_whole = self.placement.gpus == 1 or self.placement.memory_gb == self._node_gb
         if not self.is_known or not is_memory or is_whole:
             return False

@@ -1,4 +1,4 @@
-"""What the adapters of Ray Tune share: which of Tune's trials is which trial of the study.
+"""What the adapters of Ray Tune share: which of Tune's trials is which crew of the study's.
 
 The study decides everything that must outlive this process; the roster only remembers what is
 running now, when to stop issuing, and why.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 from cluster.live import Show
 from cluster.outages import patiently
 from cluster.packing import Packing
-from cluster.worker import Failure, Job
+from cluster.worker import Failure, Job, Words
 from s4core.train.report import EpochReport
-from sweeps import Finished, Outcome, Study, SweepError, SweepLocked, Waiting
-from sweeps.types import TrialResult, TrialSpec
+from sweeps import Finished, SweepError, SweepLocked, Waiting
+from sweeps.crew import Crew, Crews
+from sweeps.types import TrialResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,13 +36,10 @@ class Limits:
 
 @dataclasses.dataclass(kw_only=True)
 class Running:
-    """A trial that Tune has: its spec and what it has said so far."""
+    """What Tune has as one of its trials: a crew (mostly of one trial), and whether at a worker."""
 
-    spec: TrialSpec
-    outcome: Outcome
-    known_epochs: int
+    crew: Crew
     started: bool = False
-    pruned: bool = False
 
 
 class Roster:
@@ -50,7 +47,7 @@ class Roster:
 
     def __init__(
         self,
-        study: Study,
+        crews: Crews,
         events: Show,
         *,
         job: Callable[..., Job],
@@ -58,7 +55,7 @@ class Roster:
         is_ours: Callable[[], bool],
         packing: Packing | None = None,
     ) -> None:
-        """job: makes the Job of a trial from its `spec` and `folder`; is_ours: the lock is held.
+        """job: makes the Job of a crew from its `specs` and `folders`; is_ours: the lock is held.
 
         packing: is told what trials measure; when it finds other shares, the roster drains.
 
@@ -66,7 +63,8 @@ class Roster:
         the sweep over: it then writes nothing more.
         """
         self._is_ours = is_ours
-        self.study = study
+        self.crews = crews
+        self.study = crews.study
         self.limits = limits
         self.stop_reason: str | None = None
         self.fault: SweepError | None = None
@@ -77,8 +75,10 @@ class Roster:
         self._job = job
         self._events = events
         self._running: dict[str, Running] = {}
+        self._begun: set[int] = set()  # trials of which the watchers know that they run
         self._draining = False
         self._same_error: list[str] = []
+        self._signatures: dict[int, str] = {}  # of the failures of trials
 
     def drain(self, reason: str | None = None) -> None:
         """Issue nothing more and stop every trial after the epoch it is in; safe in a handler."""
@@ -103,92 +103,118 @@ class Roster:
             return Waiting("as many trials as fit are running")
         if self.limits.only is not None and self._issued:
             return Finished(f"only trial {self.limits.only} was asked for")
-        spec = patiently(self.study.ask)
-        if not isinstance(spec, TrialSpec):
-            return spec
+        crew = patiently(self.crews.next)
+        if not isinstance(crew, Crew):
+            return crew
         self._issued = True
-        known = self.study.ledger.result(spec.number).epochs
-        outcome = Outcome(self.study.spec.objectives)
-        self._running[tune_id] = Running(spec=spec, outcome=outcome, known_epochs=known)
-        folder = Path(self.study.trial_folder(spec.number))
-        return self._job(spec=spec, folder=str(folder))
+        self._running[tune_id] = Running(crew=crew)
+        return self._job(specs=crew.specs, folders=tuple(map(str, crew.folders)))
 
     def started(self, tune_id: str) -> None:
-        """A worker has the trial (again, after a loss)."""
+        """A worker has the crew (again, after a loss)."""
         running = self._running[tune_id]
         running.started = True
-        self._events.trial_started(running.spec)
+        for spec in running.crew.specs:
+            if spec.number not in self._begun:
+                self._begun.add(spec.number)
+                self._events.trial_started(spec)
 
-    def reported(self, tune_id: str, report: EpochReport) -> bool:
-        """Take in an epoch; True when the trial has to stop now."""
-        running = self._running[tune_id]
-        number = running.spec.number
+    def heard(self, tune_id: str, said: Words) -> bool:
+        """Take in what the crew says after an epoch; True when it has to stop now."""
+        crew = self._running[tune_id].crew
+        self._check_lock()
+        for number, word in said:
+            if self.fault is not None:
+                return True
+            if isinstance(word, Failure):
+                crew.fail(number, word.error)
+                self._signatures[number] = word.signature
+            else:
+                self._reported(crew, number, word)
+        return bool(crew.ended) or self._draining
+
+    def ended(self, tune_id: str, failure: Failure | None = None) -> None:
+        """Tune is done with the crew; who was only stopped stays RUNNING, for the next to ask.
+
+        Its last words, if it had any, have been given to `heard` before. failure: of the whole.
+        """
+        crew = self._running.pop(tune_id).crew
         self._check_lock()
         if self.fault is not None:
-            return True
+            return
+        (first, *others) = crew.specs
+        if failure is not None and others:
+            self._events.note(f"{len(crew.specs)} trials go on apart: {failure.error}")
+            self.crews.broke(crew, failure.kind)
+        elif failure is not None and self._packing and self._packing.outgrown(failure.kind):
+            text = f"trial {first.number} outgrew its share and is started again with more"
+            self._events.note(text)
+            self._share_anew()
+        elif failure is not None:
+            crew.fail(first.number, failure.error)
+            self._signatures[first.number] = failure.signature
+        results = [self._tell(result) for result in crew.results()]
+        self.crews.release(crew)
+        self._count(results)
+
+    def given_up(self, tune_id: str) -> None:
+        """The crew has lost too many workers: FAILED, but no error of its own.
+
+        Of several, whoever kills his workers will do so alone.
+        """
+        crew = self._running.pop(tune_id).crew
+        times = self.limits.losses + 1
+        self._check_lock()
+        if self.fault is not None:
+            return
+        error = f"lost its worker or node {times} times in a row within one epoch"
+        if len(crew.specs) > 1:
+            self._events.note(f"{len(crew.specs)} trials go on apart: their crew {error}")
+            self.crews.broke(crew, "lost")
+        else:
+            crew.fail(crew.specs[0].number, error)
+        for result in crew.results():
+            self._tell(dataclasses.replace(result, lost=result.error == error))
+        self.crews.release(crew)
+
+    def abandon(self) -> None:
+        """Give back to the study what is out: Tune has broken, and its workers are gone with it."""
+        for running in self._running.values():
+            self.crews.release(running.crew)
+        self._running.clear()
+
+    def lost(self, tune_id: str, reason: str) -> None:
+        """The crew's worker or node is gone, and Tune starts it again."""
+        running = self._running[tune_id]
+        running.started = False
+        for number in running.crew.unfinished:
+            self._begun.discard(number)
+            self._events.note(
+                f"trial {number} lost its worker after epoch {running.crew.epochs(number)} "
+                f"and is started again: {reason}"
+            )
+
+    def _reported(self, crew: Crew, number: int, report: EpochReport) -> None:
         try:
-            prune = patiently(lambda: self.study.report(number, report))
+            is_news = patiently(lambda: crew.report(number, report))
         except SweepError as error:  # the user's mistake: no trial can do better
             self.fault = error
             self.drain(str(error))
-            return True
-        if running.outcome.add(report) and report.epoch > running.known_epochs:
+            return
+        if is_news:
             self.progressed = True
             self._events.trial_reported(number, report)
             if self._packing is not None and self._packing.measured(report):
                 self._share_anew()
-        running.pruned = prune and report.stopped_by is None
-        return running.pruned or self._draining
-
-    def ended(self, tune_id: str, failure: Failure | None = None) -> None:
-        """Tune is done with the trial; one that was only stopped stays RUNNING for the next driver.
-
-        Its last report, if it was one, has been given to `reported` before.
-        """
-        running = self._running.pop(tune_id)
-        self._check_lock()
-        if self.fault is not None:
-            return
-        if failure is not None and self._packing and self._packing.outgrown(failure.signature):
-            number = running.spec.number
-            self._events.note(f"trial {number} outgrew its share and is started again with more")
-            self.study.release(number)
-            self._share_anew()
-        elif failure is not None:
-            result = self._tell(running, failure.error)
-            self._count(failure.signature, result)
-        elif running.pruned or running.outcome.stopped_by is not None:
-            self._tell(running, None)
-            self._same_error.clear()
-        else:
-            self.study.release(running.spec.number)
-
-    def given_up(self, tune_id: str) -> None:
-        """The trial has lost too many workers: FAILED, but no error of its own."""
-        running = self._running.pop(tune_id)
-        times = self.limits.losses + 1
-        self._check_lock()
-        if self.fault is None:
-            error = f"lost its worker or node {times} times in a row within one epoch"
-            self._tell(running, error, lost=True)
-
-    def lost(self, tune_id: str, reason: str) -> None:
-        """The trial's worker or node is gone, and Tune starts the trial again."""
-        running = self._running[tune_id]
-        running.started = False
-        self._events.note(
-            f"trial {running.spec.number} lost its worker after epoch {running.outcome.epochs} "
-            f"and is started again: {reason}"
-        )
 
     def _share_anew(self) -> None:
         self.has_new_shares = True
         self.drain()
 
-    def _tell(self, running: Running, error: str | None, *, lost: bool = False) -> TrialResult:
-        ended = running.outcome.result(running.spec, pruned=running.pruned, error=error)
-        result = patiently(lambda: self.study.tell(dataclasses.replace(ended, lost=lost)))
+    def _tell(self, ended: TrialResult) -> TrialResult:
+        result = patiently(lambda: self.study.tell(ended))
         self.progressed = True
+        self._begun.discard(result.number)
         if result.state.is_finished:  # a member of a population goes on in its next generation
             self._events.trial_ended(result)
         return result
@@ -199,11 +225,19 @@ class Roster:
             self.fault = SweepLocked(f"another driver has taken the sweep {name!r} over.")
             self.drain(str(self.fault))
 
-    def _count(self, signature: str, result: TrialResult) -> None:
-        """Stop the sweep when the same error comes again and again."""
-        if self._same_error[-1:] != [signature]:
-            self._same_error.clear()
-        self._same_error.append(signature)
-        if len(self._same_error) >= self.limits.same_error:
-            count = len(self._same_error)
-            self.drain(f"{count} trials in a row failed with the same error: {result.error}")
+    def _count(self, results: list[TrialResult]) -> None:
+        """Stop the sweep when the same error comes again and again; once a crew."""
+        failures: dict[str, TrialResult] = {}
+        for result in results:
+            signature = self._signatures.pop(result.number, None)
+            if signature is None:
+                self._same_error.clear()
+            else:
+                failures[signature] = result
+        for signature, result in failures.items():
+            if self._same_error[-1:] != [signature]:
+                self._same_error.clear()
+            self._same_error.append(signature)
+            if len(self._same_error) >= self.limits.same_error:
+                count = len(self._same_error)
+                self.drain(f"{count} trials in a row failed with the same error: {result.error}")

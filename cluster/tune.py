@@ -24,7 +24,7 @@ from ray.tune.search import Searcher
 from cluster.placement import Placement
 from cluster.roster import Roster
 from cluster.runtime import LOST
-from cluster.worker import Failure, Job, TrialActor
+from cluster.worker import Failure, Job, TrialActor, ends, from_message
 from s4core.train.report import EpochReport
 from sweeps import Finished
 
@@ -53,7 +53,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no type informat
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         job = self._roster.next_job(trial_id)
         if isinstance(job, Job):
-            return {"job": job.to_text(), "number": job.spec.number}
+            return {"job": job.to_text(), "number": job.specs[0].number}
         return Searcher.FINISHED if isinstance(job, Finished) else None
 
     def on_trial_complete(
@@ -66,10 +66,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no type informat
         # sets `done` in the result of a stopped trial too, so that is no sign of a last one.)
         message = result or {}
         failure = message.get("failure")
-        if failure is None and "report" in message:
-            report = _report(message)
-            if report.stopped_by is not None:
-                self._roster.reported(trial_id, report)
+        if failure is None and "said" in message and ends(said := from_message(message)):
+            self._roster.heard(trial_id, said)
         self._roster.ended(trial_id, Failure(**json.loads(failure)) if failure else None)
 
     def save(self, checkpoint_path: str) -> None:
@@ -82,15 +80,16 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
     def __init__(self, roster: Roster) -> None:
         super().__init__()
         self._roster = roster
-        self._epochs: dict[str, int] = {}
+        self._epochs: dict[int, int] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        report = _report(result)
-        if report.epoch > self._epochs.get(trial.trial_id, 0):
-            # Progress renews the budget for lost workers.
-            self._epochs[trial.trial_id] = report.epoch
-            trial.run_metadata.num_failures = 0
-        stop = self._roster.reported(trial.trial_id, report)
+        said = from_message(result)
+        for number, word in said:
+            if isinstance(word, EpochReport) and word.epoch > self._epochs.get(number, 0):
+                # Progress renews the budget for lost workers.
+                self._epochs[number] = word.epoch
+                trial.run_metadata.num_failures = 0
+        stop = self._roster.heard(trial.trial_id, said)
         decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         return decision
 
@@ -179,10 +178,6 @@ def _treat_as_lost_worker() -> None:
     """
     actor_manager.RayActorError = LOST
     tune_controller.RayActorError = LOST
-
-
-def _report(message: dict[str, Any]) -> EpochReport:
-    return EpochReport.from_json(json.loads(message["report"]))
 
 
 def _trial_name(trial: Any) -> str:

@@ -1,4 +1,4 @@
-"""What Ray Tune runs on a worker: one actor that iterates `run_trial`, trial after trial.
+"""What Ray Tune runs on a worker: one actor that trains a trial (or a crew) after the other.
 
 Nothing that a trial does wrong leaves this file as an exception: an error of the trial's own is a
 result (`failure`), so that Tune's budget of failures counts lost workers and nodes only. A storage
@@ -12,13 +12,14 @@ import contextlib
 import ctypes
 import dataclasses
 import json
+import logging
 import threading
 import time
 import traceback
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from ray import tune
@@ -29,19 +30,25 @@ from s4core.train.report import EpochReport
 from sweeps import LeaseLost
 from sweeps.types import TrialSpec
 
+if TYPE_CHECKING:
+    from s4core import Diverged
+    from sweeps.crew import Said
+
+logger = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """One trial as it travels to a worker; plain data.
+    """One trial, or several to be trained as one, as they travel to a worker; plain data.
 
-    threads: CPU threads; device: "cpu" for a trial that was given no GPU (it would else take one
-    that it sees); gpu_fraction: share of the GPU's memory, in (0, 1]; memory_gb: resident memory
-    at which the trial is failed (None: no limit); patience_s: how long an outage of the storage is
-    waited for; workers: processes that train the trial together.
+    specs, folders: one a trial. threads: CPU threads; device: "cpu" for one that was given no GPU
+    (it would else take one that it sees); gpu_fraction: share of the GPU's memory, in (0, 1];
+    memory_gb: resident memory at which it is failed (None: no limit); patience_s: how long an
+    outage of the storage is waited for; workers: processes that train one trial together.
     """
 
-    spec: TrialSpec
-    folder: str
+    specs: tuple[TrialSpec, ...]
+    folders: tuple[str, ...]
     home: str
     threads: int = 1
     device: str | None = None
@@ -52,13 +59,14 @@ class Job:
 
     def to_text(self) -> str:
         """One line of JSON; `from_text` is the inverse."""
-        return json.dumps({**vars(self), "spec": self.spec.to_json()})
+        return json.dumps({**vars(self), "specs": [spec.to_json() for spec in self.specs]})
 
     @classmethod
     def from_text(cls, text: str) -> Job:
         """Read what `to_text` wrote."""
         data = json.loads(text)
-        return cls(**{**data, "spec": TrialSpec.from_json(data["spec"])})
+        specs = tuple(map(TrialSpec.from_json, data["specs"]))
+        return cls(**{**data, "specs": specs, "folders": tuple(data["folders"])})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,15 +83,44 @@ class Failure:
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
         kind = type(error).__name__
         text = " ".join(str(error).split())[:500]
-        return cls(error=f"{kind}: {text} ({place})", signature=f"{kind} at {place}")
+        where = f" ({place})" if frames else ""  # none for one that was told and not raised
+        return cls(error=f"{kind}: {text}{where}", signature=f"{kind} at {place}")
+
+    @property
+    def kind(self) -> str:
+        """Name of the exception's class."""
+        return self.signature.split(" ")[0]
+
+
+# What the trials of a job say after an epoch, by number.
+Words = list[tuple[int, EpochReport | Failure]]
+
+
+def to_message(said: Words) -> dict[str, Any]:
+    """What Ray Tune carries from a worker to its driver; `from_message` is the inverse."""
+    reports = [(n, word.to_json()) for n, word in said if isinstance(word, EpochReport)]
+    failures = [(n, vars(word)) for n, word in said if isinstance(word, Failure)]
+    return {"said": json.dumps({"reports": reports, "failures": failures}), "done": ends(said)}
+
+
+def ends(said: Words) -> bool:
+    """Whether one of the trials has ended, so that the job is over."""
+    return any(isinstance(word, Failure) or word.stopped_by is not None for _, word in said)
+
+
+def from_message(message: dict[str, Any]) -> Words:
+    """Read what `to_message` wrote: reports in their order, then failures."""
+    said = json.loads(message["said"])
+    words: Words = [(number, EpochReport.from_json(data)) for number, data in said["reports"]]
+    return words + [(number, Failure(**data)) for number, data in said["failures"]]
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no type information
-    """Ray Tune's trainable: one step is one epoch; kept and reset from trial to trial."""
+    """Ray Tune's trainable: one step is one epoch; kept and reset from job to job."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Called once a process, with the first trial."""
-        self._reports: Generator[EpochReport, None, None] | None = None
+        self._stream: Generator[Said, None, None] | None = None
         self._gang: Gang | None = None
         self._guard = MemoryGuard()
         self._begin(config)
@@ -98,11 +135,11 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no type infor
         self._end()
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch; the report is on disk when it is returned."""
-        assert self._reports is not None
+        """Train one epoch; what is returned of it is on disk."""
+        assert self._stream is not None
         try:
             with self._guard.watch(self._job.memory_gb):
-                report = next(self._reports)
+                said = next(self._stream)
         except StopIteration:
             failure = Failure(error="ended without a last report", signature="no last report")
         except Exception as first:
@@ -110,15 +147,28 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no type infor
             if isinstance(error, LostHelper | LeaseLost):
                 self._end()
                 raise error from first  # for Tune: a loss, and no failure of the trial's own
-            _keep_traceback(Path(self._job.folder), error)
+            self._keep_traceback(error)
             failure = Failure.of(error)
         else:
-            return {
-                "report": json.dumps(report.to_json()),
-                "done": report.stopped_by is not None,
-            }
+            message = to_message([(number, self._word(number, word)) for number, word in said])
+            if message["done"]:
+                self._end()
+            return message
         self._end()
         return {"failure": json.dumps(dataclasses.asdict(failure)), "done": True}
+
+    def _word(self, number: int, word: EpochReport | Diverged) -> EpochReport | Failure:
+        if isinstance(word, EpochReport):
+            return word
+        numbers = [spec.number for spec in self._job.specs]
+        _write_traceback(Path(self._job.folders[numbers.index(number)]), word)
+        return Failure.of(word)
+
+    def _keep_traceback(self, error: Exception) -> None:
+        if len(self._job.folders) == 1:
+            _write_traceback(Path(self._job.folders[0]), error)
+        else:  # whose fault it is, they find out alone
+            logger.warning("trials that were trained as one failed", exc_info=error)
 
     def _begin(self, config: dict[str, Any]) -> None:
         from s4core.train.process import reset_process  # import torch takes 2 s
@@ -127,49 +177,50 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no type infor
         self._job = Job.from_text(config["job"])
         if self._job.workers > 1:
             self._gang = Gang(self._job, self._job.workers)
-            self._reports = self._gang.reports()
+            self._stream = self._gang.words()
             return
         reset_process(threads=self._job.threads, gpu_fraction=self._job.gpu_fraction)
-        self._reports = through_outages(self._job)
+        self._stream = through_outages(self._job)
 
     def _end(self) -> None:
         if self._gang is not None:
             self._gang.close()  # first: rank 0 may wait for the others when it leaves
             self._gang = None
-        if self._reports is not None:
-            self._reports.close()
-            self._reports = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
 
 def through_outages(
     job: Job, sleep: Callable[[float], None] = time.sleep
-) -> Generator[EpochReport, None, None]:
-    """The reports of a trial, each epoch once, started again as long as its storage is away."""
+) -> Generator[Said, None, None]:
+    """What the trials say, each epoch once, started again as long as their storage is away."""
     from sweeps.remote_home import run_anywhere
 
-    seen = 0
+    seen: dict[int, int] = {}
     patience = Patience(job.patience_s, sleep=sleep)
     while True:
         stream = run_anywhere(
-            job.spec,
-            Path(job.folder),
+            job.specs,
+            [Path(folder) for folder in job.folders],
             home=Path(job.home),
             attempt=uuid.uuid4().hex,
             device=job.device,
         )
         try:
             with contextlib.closing(stream):
-                for report in stream:
-                    if report.epoch > seen:
-                        seen = report.epoch
+                for said in stream:
+                    news = [(n, word) for n, word in said if word.epoch > seen.get(n, 0)]
+                    if news:
+                        seen.update({n: word.epoch for n, word in news})
                         patience.renew()
-                        yield report
+                        yield news
             return
         except OSError as error:
             if not patience.wait(error):
                 if error.filename is not None:
                     raise
-                raise OSError(error.errno, error.strerror, job.folder) from error
+                raise OSError(error.errno, error.strerror, job.folders[0]) from error
 
 
 class TooMuchMemory(MemoryError):
@@ -217,7 +268,7 @@ class MemoryGuard:
                 return
 
 
-def _keep_traceback(folder: Path, error: BaseException) -> None:
+def _write_traceback(folder: Path, error: BaseException) -> None:
     """Write error.txt beside the trial's other files; a storage that is away is no second error."""
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

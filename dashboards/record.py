@@ -126,6 +126,7 @@ class TrialRecord:
             params=spec.params,
             values=outcome.values,
             seconds=outcome.seconds,
+            spared=outcome.spared,
         )
 
 

@@ -1,19 +1,23 @@
-"""A whole sweep in this process, one trial after the other: for tests and debugging."""
+"""A whole sweep in this process, one trial (or crew) after the other: for tests and debugging."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from pathlib import Path
 
 from s4core.train.process import keep_freed_memory
+from s4core.train.report import EpochReport
 
+from .crew import Crew, Crews, run_crew
 from .home import sweep_folder
 from .lease import SweepLock
-from .outcome import Outcome
 from .spec import SweepSpec
 from .study import Study
-from .trial import run_trial
-from .types import Finished, SweepEvents, SweepResult, TrialResult, TrialSpec, Waiting
+from .types import Finished, SweepEvents, SweepResult, Waiting
+
+logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
 
@@ -28,29 +32,48 @@ def run_inline(spec: SweepSpec, home: Path, events: SweepEvents | None = None) -
         study = Study.create(spec, home)
     with SweepLock(folder):
         study.recover()
+        crews = Crews(study)
+        begun: set[int] = set()
         while True:
-            asked = study.ask()
-            if isinstance(asked, Finished):
+            crew = crews.next()
+            if isinstance(crew, Finished):
                 return study.result()
-            if isinstance(asked, Waiting):
+            if isinstance(crew, Waiting):
                 time.sleep(POLL_S)
                 continue
-            if events:
-                events.trial_started(asked)
-            ended = study.tell(_run(study, asked, home, events))
-            if events and ended.state.is_finished:  # not a member between two generations
-                events.trial_ended(ended)
+            for member in crew.specs:
+                if events and member.number not in begun:
+                    events.trial_started(member)
+                begun.add(member.number)
+            _run(crews, crew, home, events)
+            for result in crew.results():
+                begun.discard(result.number)
+                ended = study.tell(result)
+                if events and ended.state.is_finished:  # not a member between two generations
+                    events.trial_ended(ended)
+            crews.release(crew)
 
 
-def _run(study: Study, spec: TrialSpec, home: Path, events: SweepEvents | None) -> TrialResult:
-    outcome = Outcome(study.spec.objectives)
-    known = study.ledger.result(spec.number).epochs  # of earlier starts, told again
+def _run(crews: Crews, crew: Crew, home: Path, events: SweepEvents | None) -> None:
+    """Train a crew until one of its trials ends."""
     try:
-        for report in run_trial(spec, study.trial_folder(spec.number), home=home):
-            if outcome.add(report) and report.epoch > known and events:
-                events.trial_reported(spec.number, report)
-            if study.report(spec.number, report):
-                return outcome.result(spec, pruned=True)
+        with contextlib.closing(run_crew(crew.specs, crew.folders, home=home)) as stream:
+            for said in stream:
+                for number, word in said:
+                    if isinstance(word, EpochReport):
+                        if crew.report(number, word) and events:
+                            events.trial_reported(number, word)
+                    else:
+                        crew.fail(number, _text(word))
+                if crew.ended:
+                    return
     except Exception as error:  # whatever a trial raises fails that trial, not the sweep
-        return outcome.result(spec, error=f"{type(error).__name__}: {error}")
-    return outcome.result(spec)
+        if len(crew.specs) == 1:
+            crew.fail(crew.specs[0].number, _text(error))
+        else:
+            logger.warning("%d trials are not trained as one: %s", len(crew.specs), _text(error))
+            crews.broke(crew, type(error).__name__)
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

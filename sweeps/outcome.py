@@ -20,6 +20,7 @@ class Outcome:
         self.best_epoch: int | None = None
         self.values: tuple[float, ...] = ()
         self.seconds = 0.0
+        self.spared = 0.0
         self.stopped_by: str | None = None
 
     @property
@@ -33,6 +34,7 @@ class Outcome:
             return False
         self.epochs = report.epoch
         self.seconds += report.metrics.get("epoch_s", 0.0)
+        self.spared += report.metrics.get("spared_s", 0.0)
         self.stopped_by = report.stopped_by
         values = tuple(report.metrics.get(o.metric, math.nan) for o in self.objectives)
         if math.isfinite(values[0]) and self.objectives[0].is_better(values[0], self.value):
@@ -63,5 +65,6 @@ class Outcome:
             params=spec.params,
             values=self.values,
             seconds=self.seconds,
+            spared=self.spared,
             ended=time.time(),
         )

@@ -76,7 +76,9 @@ class Plan:
         """The plan for people, a few lines."""
         of = "" if self.configurations is None else f" of {self.configurations} configurations"
         needs = [f"{v:g} {k}" for k, v in self.resources.items() if k in _SHOWN and v]
-        lines = [f"  {self.trials} trials{of}; each needs {', '.join(needs)}"]
+        fuse = self.resources["fuse"]
+        who = "each needs" if fuse == 1 else f"up to {fuse} of one shape together need"
+        lines = [f"  {self.trials} trials{of}; {who} {', '.join(needs)}"]
         for trial in self.sample:
             chosen = ", ".join(f"{k}={_short(v)}" for k, v in trial.params.items())
             facts = [
@@ -88,7 +90,8 @@ class Plan:
             lines.append(f"    {chosen or 'the one configuration'}{': ' if told else ''}{told}")
         if self.hours is not None:
             total = _time(self.hours / self.at_once)
-            lines.append(f"  about {total} in all with {self.at_once} at once")
+            less = "" if fuse == 1 else ", less what fusing spares"
+            lines.append(f"  about {total} in all with {self.at_once} at once{less}")
         return "\n".join([*lines, *([f"  {self.note}"] if self.note else [])])
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+from s4core import TrainConfig
 from s4core.config import ConfigError, from_mapping, nearest
 
 from . import catalog
@@ -55,6 +56,9 @@ class SpecReader:
         self._check_metrics(objectives, blocks["train"])
         self._check_points(space, self._expressions(where))
         self._check_search(search, space, objectives)
+        resources = self._block("resources", Resources)
+        if resources.fuse > 1:
+            self._check_fuse(space)
         return SweepSpec(
             name=self._name(default_name),
             objectives=objectives,
@@ -62,7 +66,7 @@ class SpecReader:
             model=blocks["model"],
             train=blocks["train"],
             search=search,
-            resources=self._block("resources", Resources),
+            resources=resources,
             seed=self._whole("seed", 0, low=0),
             where=where,
             repeat=self._repeat(),
@@ -205,6 +209,17 @@ class SpecReader:
                 is_possible = True
         if not is_possible:
             raise self._error(("where",), "no point that was tried makes every expression true.")
+
+    def _check_fuse(self, space: Space) -> None:
+        """Refuse `resources.fuse` where no trial's training can be that of several as one."""
+        from s4core.train.fused import why_not
+
+        for point in self._points(space):
+            train = complete(point.config, allow_imports=self._allow_imports)["train"]
+            reason = why_not([from_mapping(TrainConfig, train)])
+            if reason is None:
+                return
+        raise self._error(("resources", "fuse"), f"has no effect: {reason}. Leave it out.")
 
     def _points(self, space: Space) -> Iterator[Point]:
         try:

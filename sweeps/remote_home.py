@@ -13,18 +13,17 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep import Dataset, open_dataset
 from data_prep.fetch import Progress
 from data_prep.remote import Mirror, Remote, is_url, mirror_of
-from s4core.train.report import EpochReport
 
+from .crew import Said, run_crew
 from .errors import LeaseLost
 from .lease import is_alive, read_lock
-from .trial import run_trial
 from .types import TrialSpec
 
 logger = logging.getLogger(__name__)
@@ -151,29 +150,50 @@ def _is_passing(path: str) -> bool:
 
 
 def run_anywhere(
-    spec: TrialSpec, folder: Path, *, home: Path, attempt: str = "1", **options: Any
-) -> Generator[EpochReport, None, None]:
-    """`run_trial`, wherever the home is: what an epoch wrote is in the store before its report.
+    specs: Sequence[TrialSpec],
+    folders: Sequence[Path],
+    *,
+    home: Path,
+    attempt: str = "1",
+    **options: Any,
+) -> Generator[Said, None, None]:
+    """`run_crew`, wherever the home is: what an epoch wrote is in the store before it is told.
 
-    home, folder: as the driver calls them; a worker's mirror may lie elsewhere.
+    home, folders: as the driver calls them; a worker's mirror may lie elsewhere.
     """
     there = mirror()
     if there is None:
-        yield from run_trial(spec, folder, home=home, attempt=attempt, **options)
+        yield from run_crew(specs, folders, home=home, attempt=attempt, **options)
         return
-    path = str(folder.relative_to(home))
-    here = there.local / path
-    fence = uuid.uuid4().hex.encode()
-    there.write(f"{path}/{FENCE}", fence)
-    there.pull(_state(there.objects(path)), again=True)
-    open_anywhere(spec.data, home=home)
-    stream = run_trial(spec, here, home=there.local, attempt=attempt, **options)
+    couriers = [Courier(there, str(folder.relative_to(home))) for folder in folders]
+    open_anywhere(specs[0].data, home=home)
+    here = [courier.here for courier in couriers]
+    stream = run_crew(specs, here, home=there.local, attempt=attempt, **options)
     with contextlib.closing(stream):
-        for report in stream:
-            if there.read(f"{path}/{FENCE}") != fence:
-                raise LeaseLost(f"{path}: a later attempt has taken the trial")
-            there.push(_in_order(here, there.local))
-            yield report
+        for said in stream:
+            for courier in couriers:
+                courier.send()
+            yield said
+
+
+class Courier:
+    """Carries one trial's files between the store and this machine; brings them when it is made.
+
+    here: the trial's folder on this machine.
+    """
+
+    def __init__(self, there: Mirror, path: str) -> None:
+        self.here = there.local / path
+        self._there, self._path = there, path
+        self._fence = uuid.uuid4().hex.encode()
+        there.write(f"{path}/{FENCE}", self._fence)
+        there.pull(_state(there.objects(path)), again=True)
+
+    def send(self) -> None:
+        """Send what an epoch wrote; LeaseLost if a later attempt has taken the trial."""
+        if self._there.read(f"{self._path}/{FENCE}") != self._fence:
+            raise LeaseLost(f"{self._path}: a later attempt has taken the trial")
+        self._there.push(_in_order(self.here, self._there.local))
 
 
 def _state(objects: Mapping[str, Remote]) -> dict[str, Remote]:

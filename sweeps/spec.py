@@ -62,6 +62,9 @@ class Resources:
     the other figures are per worker. attempts: times a trial is started again after a lost worker.
     pack: measure the first trial, then run as many as fit: `gpus: 1` is shared, by what a trial
     held of it; without GPUs `memory_gb` is found.
+    fuse: most trials that a worker trains as one, with the figures of one trial; `concurrent` then
+    counts workers. Trials must be of one shape (sizes, kernels, data, batch_size); rates, decay,
+    dropout, init and seed may differ. What finds no companion runs alone. See docs/scale.md.
     """
 
     cpus: float = 1
@@ -71,6 +74,7 @@ class Resources:
     workers: int = 1
     attempts: int = 10
     pack: bool = False
+    fuse: int = 1
     custom: Any = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,7 +82,7 @@ class Resources:
             value = getattr(self, name)
             if value < 0 or (value > 1 and value != int(value)):
                 raise ValueError(f"need {name} between 0 and 1, or a whole number, got {value}.")
-        for name in ("memory_gb", "concurrent", "workers"):
+        for name in ("memory_gb", "concurrent", "workers", "fuse"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"need {name} > 0, got {value}.")
@@ -88,6 +92,8 @@ class Resources:
             raise ValueError("need workers: 1 and gpus: 1 (to be shared) or 0 with pack: true.")
         if self.pack and not self.gpus and self.memory_gb is not None:
             raise ValueError("need no memory_gb with pack: true and no GPUs: it is measured.")
+        if self.fuse > 1 and (self.workers > 1 or self.gpus > 1 or self.pack):
+            raise ValueError("fuse wants workers: 1, at most one GPU and no pack.")
         if not isinstance(self.custom, Mapping):
             raise ValueError(
                 f"need custom to be a block of names and amounts, got {self.custom!r}."

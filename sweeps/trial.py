@@ -19,6 +19,7 @@ from typing import Any
 
 import data_prep
 import s4core
+from data_prep.fetch import Progress
 from s4core.devices import gpu_names
 from s4core.train.fit import choose_device
 from s4core.train.report import EpochReport
@@ -47,38 +48,75 @@ def run_trial(
     only rank 0 writes, all get the same reports. Raises DataError, ConfigError, s4core.Diverged,
     and LeaseLost when a later attempt has taken the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lease = Lease(folder, attempt)
-    if rank == 0:
-        lease.take()
-        write_json(folder / "spec.json", spec.to_json())
-        _log_attempt(folder, attempt, device)
+    desk = Desk(spec, folder, attempt=attempt, device=device) if rank == 0 else None
     data = open_data(spec, home, on_device=choose_device(device).type == "cuda")
-    if rank == 0:
-        rows = {split: described.rows for split, described in data.splits.items()}
-        about = {"name": spec.data["name"], "fingerprint": data.fingerprint, "rows": rows}
-        write_json(folder / "data.json", about)
-    log = MetricsLog(folder / "metrics.jsonl") if rank == 0 else None
     host = HostSampler()
-    progress = ProgressFile(folder, host.latest) if rank == 0 else None
     reports = s4core.fit(
         s4core.model_config(spec.model),
         task_shape(data),
-        s4core.from_mapping(s4core.TrainConfig, spec.train, path="train"),
-        Counted(data, progress) if progress else data,
+        train_config(spec),
+        Counted(data, desk.begin(data, host)) if desk else data,
         folder,
         metric=spec.objective.metric,
         mode=spec.objective.mode,
         seed=spec.seed,
         device=device,
-        guard=lease.check if rank == 0 else None,
+        guard=desk.lease.check if desk else None,
     )
-    with host, contextlib.closing(progress) if progress else contextlib.nullcontext():
+    with host, desk or contextlib.nullcontext():
         for report in reports:
-            if log is not None and report.epoch > log.epochs:
-                lease.check()
-                log.append(report, host.take())
+            if desk and desk.lacks(report):
+                desk.note(report, host.take())
             yield report
+
+
+class Desk:
+    """The folder of a trial as one attempt keeps it: whose it is, what it is, and its log.
+
+    Making one takes the lease. crowd: how many trials are trained as one, this one included. A
+    context manager, which takes away what tells of the moment.
+    """
+
+    def __init__(
+        self, spec: TrialSpec, folder: Path, *, attempt: str, device: str | None, crowd: int = 1
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._spec, self._folder = spec, folder
+        self._progress: ProgressFile | None = None
+        self.lease = Lease(folder, attempt)
+        self.lease.take()
+        write_json(folder / "spec.json", spec.to_json())
+        _log_attempt(folder, attempt, device, crowd)
+
+    def begin(self, data: data_prep.Dataset, host: HostSampler) -> Progress:
+        """Note which data the trial reads and open its log; gives who is to be told of batches."""
+        rows = {split: described.rows for split, described in data.splits.items()}
+        about = {"name": self._spec.data["name"], "fingerprint": data.fingerprint, "rows": rows}
+        write_json(self._folder / "data.json", about)
+        self._log = MetricsLog(self._folder / "metrics.jsonl")
+        self._progress = ProgressFile(self._folder, host.latest)
+        return self._progress
+
+    def lacks(self, report: EpochReport) -> bool:
+        """Whether the log does not have this epoch."""
+        return report.epoch > self._log.epochs
+
+    def note(self, report: EpochReport, usage: Mapping[str, float]) -> None:
+        """Add an epoch to the log; `usage` is what it took of the machine."""
+        self.lease.check()
+        self._log.append(report, usage)
+
+    def __enter__(self) -> Desk:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress is not None:
+            self._progress.close()
+
+
+def train_config(spec: TrialSpec) -> s4core.TrainConfig:
+    """The settings of a trial's training."""
+    return s4core.from_mapping(s4core.TrainConfig, spec.train, path="train")
 
 
 def open_data(spec: TrialSpec, home: Path, *, on_device: bool = False) -> data_prep.Dataset:
@@ -142,7 +180,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
-def _log_attempt(folder: Path, attempt: str, device: str | None) -> None:
+def _log_attempt(folder: Path, attempt: str, device: str | None, crowd: int) -> None:
     chosen = choose_device(device)
     gpus = gpu_names() if chosen.type == "cuda" else []
     about = {
@@ -152,6 +190,7 @@ def _log_attempt(folder: Path, attempt: str, device: str | None) -> None:
         "pid": os.getpid(),
         "device": str(chosen),
         "gpu": gpus[chosen.index or 0] if gpus else None,
+        "crowd": crowd,
         "git_commit": git_commit(),
         "version": importlib.metadata.version("s4sweep"),
     }

@@ -77,8 +77,9 @@ class TrialResult:
     repeats: the values of all seeds of a repeated configuration, whose mean is then `value`;
     replicate_of: the trial whose configuration this one repeats with another seed.
     label: where a configuration came from that was not sampled (a preset's name, "enqueued").
-    seconds: time spent in epochs. ended: when (unix seconds). lost: it failed because it lost its
-    workers or nodes again and again, by no error that it raised.
+    seconds: time spent in epochs. spared: what they would have taken more, had none been trained as
+    one with those of other trials (`resources.fuse`). ended: when (unix seconds). lost: it failed
+    because it lost its workers or nodes again and again, by no error that it raised.
     """
 
     number: int
@@ -93,6 +94,7 @@ class TrialResult:
     replicate_of: int | None = None
     label: str | None = None
     seconds: float = 0.0
+    spared: float = 0.0
     ended: float | None = None
     lost: bool = False
 

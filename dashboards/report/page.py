@@ -150,6 +150,8 @@ def _tiles(evidence: Evidence) -> list[str]:
     if evidence.gpus:
         tiles.append((f"{spent / 3600 * evidence.gpus:.2f}", "GPU hours"))
     tiles.append((duration(saved), "saved by stopping early"))
+    if fused := sum(t.result.spared for t in evidence.trials):
+        tiles.append((duration(abs(fused)), "saved by fusing" if fused > 0 else "lost by fusing"))
     return [
         f'<div class="tile"><b>{escape(figure)}</b><span class="muted">{escape(what)}</span></div>'
         for figure, what in tiles

@@ -189,40 +189,39 @@ def _moment(seconds: float) -> str:
 
 
 def time_spent(evidence: Evidence) -> list[Figure]:
-    """Minutes spent in trials by how they ended, and minutes that stopping early saved."""
+    """Minutes spent in trials by how they ended, and minutes that early stops and fusing saved."""
     spent = {state: 0.0 for state in TrialState}
-    saved = {TrialState.STOPPED: 0.0, TrialState.PRUNED: 0.0}
+    saved, fused = dict(spent), dict(spent)
     for trial in evidence.trials:
         state = trial.result.state
         spent[state] += trial.result.seconds / 60
-        if state in saved:
-            saved[state] += trial.saved_s / 60
+        saved[state] += trial.saved_s / 60
+        fused[state] += max(0.0, trial.result.spared) / 60
     there = [state for state in TrialState if spent[state] > 0]
     if not there:
         return []
     bars: list[dict[str, Any]] = [
         {
             "type": "bar",
-            "name": "spent",
+            "name": name,
             "x": [state.value for state in there],
-            "y": [spent[state] for state in there],
-            "marker": {"color": "#4269d0"},
+            "y": [minutes[state] for state in there],
+            "marker": marker,
         }
-    ]
-    if any(saved.values()):
-        bars.append(
-            {
-                "type": "bar",
-                "name": "saved",
-                "x": [state.value for state in there],
-                "y": [saved.get(state, 0.0) for state in there],
-                "marker": {"color": "#3ca951", "pattern": {"shape": "/"}},
-            }
+        for name, minutes, marker in (
+            ("spent", spent, {"color": "#4269d0"}),
+            ("saved by stopping", saved, {"color": "#3ca951", "pattern": {"shape": "/"}}),
+            ("saved by fusing", fused, {"color": "#efb118", "pattern": {"shape": "x"}}),
         )
+        if any(minutes.values())
+    ]
     for bar in bars:
         bar["hovertemplate"] = "%{x}: %{y:.1f} min %{fullData.name}<extra></extra>"
     layout = {"yaxis": {"title": {"text": "minutes of trials"}}, "barmode": "stack"}
-    note = "Saved: the epochs not run, at the trial's own mean time for one."
+    note = (
+        "Saved by stopping: the epochs not run, at the trial's own mean time for one. By fusing: "
+        "what the epochs would have taken more alone, as each crew measured when it began."
+    )
     return [
         Figure(
             section=SECTION,

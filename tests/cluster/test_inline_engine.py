@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from engine_contract import EngineContract, Run, Watcher
+from fused_contract import FusedContract
 
 from sweeps import SweepSpec, run_inline
 from sweeps.types import SweepResult
@@ -18,3 +19,9 @@ class TestInline(EngineContract):
             return run_inline(spec, home, watcher)
 
         return run
+
+
+class TestInlineFused(FusedContract):
+    @pytest.fixture
+    def run(self) -> Run:
+        return run_inline

@@ -61,20 +61,20 @@ def test_a_trial_without_gpu_is_given_what_was_measured_and_a_quarter() -> None:
 
 def test_a_share_that_was_outgrown_doubles_until_it_is_the_whole() -> None:
     made = packing(gpus=0, peaks_mb=(16_000.0,))
-    assert not made.outgrown("ValueError at x.py:1")
+    assert not made.outgrown("ValueError")
     grown = []
-    while made.outgrown("TooMuchMemory at x.py:1"):
+    while made.outgrown("TooMuchMemory"):
         grown.append(made.placement.memory_gb)
     assert grown == [40.0, 64.0]
     on_gpu = packing(gpus=1, peaks_mb=(10_000.0,), gpu_gb=80.0)
     shares = []
-    while on_gpu.outgrown("OutOfMemoryError at x.py:1"):
+    while on_gpu.outgrown("OutOfMemoryError"):
         shares.append(on_gpu.placement.gpus)
     assert shares == [0.3333, 1.0]
 
 
 def test_nothing_is_outgrown_while_a_trial_has_a_whole_gpu() -> None:
-    assert not packing(gpus=1, gpu_gb=80.0).outgrown("OutOfMemoryError at x.py:1")
+    assert not packing(gpus=1, gpu_gb=80.0).outgrown("OutOfMemoryError")
 
 
 def test_the_smallest_gpu_counts() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from engine_contract import EngineContract, Run, Watcher, check_record, tiny
+from fused_contract import MODEL, FusedContract, crowded, crowds
 
 from cluster.driver import Settings, drive
 from cluster.runtime import ray_running
@@ -36,6 +37,42 @@ class TestRay(EngineContract):
     @pytest.fixture
     def run(self) -> Run:
         return run_on_ray
+
+
+@pytest.mark.slow
+class TestRayFused(FusedContract):
+    @pytest.fixture
+    def run(self) -> Run:
+        return run_on_ray
+
+
+def test_a_crew_that_loses_its_worker_goes_on_as_one(tmp_path: Path) -> None:
+    """SIGKILL in the validation of epoch 2: no epoch is lost, and none is said twice."""
+    about = {"name": "lab.striking", "fault": "kill_once", "marker": str(tmp_path / "killed")}
+    model = {**MODEL, **about, "at": 2, "dropout": {"choice": [0.0, 0.5, 0.1]}}
+    search = {"sampler": "grid", "trials": 3}
+    watcher = Watcher()
+    spec = crowded(tmp_path, model=model, search=search, train={"lr": 0.01})
+    run_on_ray(spec, tmp_path, watcher)
+    assert (tmp_path / "killed").exists()
+    check_record(tmp_path, "tiny", trials=3)
+    assert watcher.epochs == {number: [1, 2, 3] for number in range(3)}
+    assert {tuple(crowds(tmp_path, n)) for n in range(3)} == {(3, 3)}
+    lost = [note for note in watcher.notes if "lost its worker after epoch 1 and" in note]
+    assert len(lost) == 3
+
+
+@pytest.mark.slow
+def test_who_kills_his_crew_again_and_again_is_found_alone(tmp_path: Path) -> None:
+    dropout = {"choice": [0.0, 0.5, 0.1]}
+    model = {**MODEL, "name": "lab.striking", "fault": "kill", "dropout": dropout}
+    blocks = {"search": {"sampler": "grid", "trials": 3}, "train": {"lr": 0.01}}
+    spec = crowded(tmp_path, model=model, resources={"attempts": 1}, **blocks)
+    run_on_ray(spec, tmp_path, Watcher())
+    trials = check_record(tmp_path, "tiny", trials=2).trials
+    (failed,) = (t for t in trials if t.state is TrialState.FAILED)
+    assert failed.lost and failed.params["model.dropout"] == 0.5
+    assert {tuple(crowds(tmp_path, t.number)) for t in trials if t is not failed} == {(3, 3, 1)}
 
 
 def test_a_killed_worker_costs_its_trial_no_epoch(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from engine_contract import Watcher, tiny
+from fused_contract import crowded
 
 from cluster.roster import Limits, Roster
 from cluster.worker import Failure, Job
 from s4core.train.report import EpochReport
 from sweeps import Finished, Study, SweepLock, SweepLocked, Waiting
+from sweeps.crew import Crews
 from sweeps.types import TrialState
 
 
@@ -29,7 +31,7 @@ def study(tmp_path: Path) -> Study:
 def roster(study: Study, watcher: Watcher, *, at_once: int = 2, **more: Any) -> Roster:
     is_ours = more.pop("is_ours", lambda: True)
     return Roster(
-        study,
+        Crews(study),
         watcher,
         job=functools.partial(Job, home=str(study.home)),
         limits=Limits(at_once=lambda: at_once, **more),
@@ -41,14 +43,14 @@ def issue(roster: Roster, tune_id: str) -> int:
     job = roster.next_job(tune_id)
     assert isinstance(job, Job), job
     roster.started(tune_id)
-    return job.spec.number
+    return job.specs[0].number
 
 
 def test_no_more_are_out_than_may_be(study: Study) -> None:
     some = roster(study, Watcher(), at_once=2)
     assert [issue(some, "a"), issue(some, "b")] == [0, 1]
     assert isinstance(some.next_job("c"), Waiting)
-    some.reported("a", report(1, stopped_by="epochs"))
+    some.heard("a", [(0, report(1, stopped_by="epochs"))])
     some.ended("a")
     assert issue(some, "c") == 2
 
@@ -57,10 +59,10 @@ def test_what_a_drained_roster_had_out_is_issued_first_by_the_next(study: Study)
     first = roster(study, Watcher())
     issue(first, "a")
     issue(first, "b")
-    first.reported("a", report(1))
+    first.heard("a", [(0, report(1))])
     first.drain()
     assert not first.is_drained
-    assert first.reported("b", report(1)), "stop after the epoch in hand"
+    assert first.heard("b", [(1, report(1))]), "stop after the epoch in hand"
     first.ended("b")
     first.ended("a")
     assert first.is_drained
@@ -71,7 +73,7 @@ def test_what_a_drained_roster_had_out_is_issued_first_by_the_next(study: Study)
     second = roster(study, watcher)
     assert [issue(second, "c"), issue(second, "d")] == [0, 1]
     for epoch in (1, 2):
-        second.reported("c", report(epoch))
+        second.heard("c", [(0, report(epoch))])
     assert watcher.epochs == {0: [2]}, "an epoch that was known is not said again"
 
 
@@ -79,9 +81,9 @@ def test_a_driver_that_was_replaced_while_it_stood_still_writes_nothing(study: S
     owner = [True]
     some = roster(study, Watcher(), is_ours=lambda: owner[0])
     issue(some, "a")
-    some.reported("a", report(1))
+    some.heard("a", [(0, report(1))])
     owner[0] = False
-    assert some.reported("a", report(2, 0.9)), "the trial is stopped"
+    assert some.heard("a", [(0, report(2, 0.9))]), "the trial is stopped"
     some.ended("a", Failure(error="ValueError: no", signature="x"))
     assert isinstance(some.fault, SweepLocked)
     (trial,) = study.result().trials
@@ -122,7 +124,7 @@ def test_the_same_error_in_a_row_stops_the_sweep_and_another_one_breaks_the_row(
 def test_a_metric_that_no_trial_reports_ends_the_sweep_with_its_name(study: Study) -> None:
     some = roster(study, Watcher())
     issue(some, "a")
-    assert some.reported("a", EpochReport(epoch=1, metrics={"val/loss": 1.0}))
+    assert some.heard("a", [(0, EpochReport(epoch=1, metrics={"val/loss": 1.0}))])
     assert "trials report no 'val/accuracy'; there are val/loss" in str(some.fault)
 
 
@@ -150,3 +152,67 @@ def test_tune_may_pickle_a_roster_whose_lock_is_held(study: Study) -> None:
         some = roster(study, Watcher(), is_ours=lock.is_held)
         assert vars(pickle.loads(pickle.dumps(some))) == {}
         assert issue(some, "a") == 0
+
+
+def crowded_roster(folder: Path, watcher: Watcher, **limits: Any) -> Roster:
+    """Over a sweep whose first three trials are one crew, called "a"."""
+    study = Study.create(crowded(folder, search={"trials": 9, "max_failures": 9}), folder)
+    some = roster(study, watcher, at_once=1, **limits)
+    job = some.next_job("a")
+    assert isinstance(job, Job) and [spec.number for spec in job.specs] == [0, 1, 2]
+    some.started("a")
+    return some
+
+
+def issued(roster: Roster, tune_id: str) -> list[int]:
+    job = roster.next_job(tune_id)
+    assert isinstance(job, Job), job
+    return [spec.number for spec in job.specs]
+
+
+def test_when_one_of_a_crew_ends_the_others_go_on_in_the_next(tmp_path: Path) -> None:
+    watcher = Watcher()
+    some = crowded_roster(tmp_path, watcher)
+    assert not some.heard("a", [(n, report(1)) for n in range(3)])
+    said = [(0, report(2)), (1, report(2, stopped_by="patience")), (2, report(2))]
+    assert some.heard("a", said)
+    some.ended("a")
+    assert {n: t.state for n, t in watcher.ended.items()} == {1: TrialState.STOPPED}
+    assert issued(some, "b") == [0, 2, 3]
+    some.started("b")
+    assert watcher.started == [0, 1, 2, 3], "who goes on is no news"
+    some.heard("b", [(0, report(1)), (0, report(2)), (2, report(1)), (2, report(2))])
+    some.heard("b", [(0, report(3)), (2, report(3)), (3, report(1))])
+    assert watcher.epochs == {0: [1, 2, 3], 1: [1, 2], 2: [1, 2, 3], 3: [1]}
+
+
+def test_one_error_of_a_whole_crew_counts_once_in_a_row(tmp_path: Path) -> None:
+    watcher = Watcher()
+    some = crowded_roster(tmp_path, watcher, same_error=2)
+    failure = Failure(error="Diverged: no", signature="Diverged at ?")
+    assert some.heard("a", [(n, failure) for n in range(3)])
+    some.ended("a")
+    assert [t.state for t in watcher.ended.values()] == [TrialState.FAILED] * 3
+    assert some.stop_reason is None
+    assert issued(some, "b") == [3, 4, 5]
+    some.started("b")
+    some.heard("b", [(4, failure)])
+    some.ended("b")
+    assert some.stop_reason == "2 trials in a row failed with the same error: Diverged: no"
+
+
+def test_a_crew_that_lost_too_many_workers_is_parted(tmp_path: Path) -> None:
+    watcher = Watcher()
+    some = crowded_roster(tmp_path, watcher, losses=1)
+    some.given_up("a")
+    assert watcher.ended == {}
+    assert [issued(some, "b"), some.given_up("b")] == [[0], None]
+    assert {n: (t.state, t.lost) for n, t in watcher.ended.items()} == {
+        0: (TrialState.FAILED, True)
+    }
+
+
+def test_what_was_out_when_tune_broke_is_issued_by_the_next_attempt(tmp_path: Path) -> None:
+    some = crowded_roster(tmp_path, Watcher())
+    some.abandon()
+    assert issued(some, "b") == [0, 1, 2]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,13 @@ def job(tmp_path: Path, disk: Path) -> Job:
     """A trial of four epochs whose folder lies on the disk; its data lie elsewhere."""
     study = Study.create(tiny(tmp_path, train={"epochs": 4}), tmp_path)
     spec = study.ask()
-    return Job(spec=spec, folder=str(disk / "0000"), home=str(tmp_path), patience_s=60.0)
+    return Job(specs=(spec,), folders=(str(disk / "0000"),), home=str(tmp_path), patience_s=60.0)
+
+
+def epochs_of(job: Job, sleep: Callable[[float], None] = time.sleep) -> Generator[int, None, None]:
+    """The epochs that the only trial of a job tells of, as it does."""
+    for said in through_outages(job, sleep=sleep):
+        yield from (report.epoch for _, report in said)
 
 
 def check_waited_for(
@@ -58,13 +65,13 @@ def check_waited_for(
             mend_it()
 
     epochs = []
-    for report in through_outages(job, sleep=sleep):
-        epochs.append(report.epoch)
-        if report.epoch == 2:
+    for epoch in epochs_of(job, sleep=sleep):
+        epochs.append(epoch)
+        if epoch == 2:
             break_it()
     assert waits == [1.0, 2.0], words
     assert epochs == [1, 2, 3, 4]
-    lines = (Path(job.folder) / "metrics.jsonl").read_text().splitlines()
+    lines = (Path(job.folders[0]) / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == epochs
 
 
@@ -93,23 +100,23 @@ def test_a_disk_that_stays_full_fails_the_trial_with_its_path(job: Job, disk: Pa
         pytest.raises(OSError, match="No space left on device.*0000"),
         (disk / "ballast").open("wb", buffering=0) as file,
     ):
-        for report in through_outages(job, sleep=lambda s: None):
-            while report.epoch == 1:
+        for epoch in epochs_of(job, sleep=lambda s: None):
+            while epoch == 1:
                 try:
                     file.write(b"0" * 4096)
                 except OSError:
                     break
-    kept = (Path(job.folder) / "metrics.jsonl").read_text().splitlines()
+    kept = (Path(job.folders[0]) / "metrics.jsonl").read_text().splitlines()
     assert len(kept) == 1, "what was published before is whole"
 
 
 def test_a_truncated_checkpoint_costs_one_epoch_and_not_the_trial(job: Job) -> None:
     """The one before it is taken; the epoch is trained again and logged once."""
-    reports = through_outages(job)
-    assert [next(reports).epoch, next(reports).epoch] == [1, 2]
-    reports.close()
-    last = Path(job.folder) / "last.pt"
+    epochs = epochs_of(job)
+    assert [next(epochs), next(epochs)] == [1, 2]
+    epochs.close()
+    last = Path(job.folders[0]) / "last.pt"
     last.write_bytes(last.read_bytes()[:-100])
-    assert [report.epoch for report in through_outages(job)] == [1, 2, 3, 4]
-    lines = (Path(job.folder) / "metrics.jsonl").read_text().splitlines()
+    assert list(epochs_of(job)) == [1, 2, 3, 4]
+    lines = (Path(job.folders[0]) / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]

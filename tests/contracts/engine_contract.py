@@ -39,11 +39,13 @@ TINY = {
 
 
 def tiny(folder: Path, **blocks: Any) -> SweepSpec:
-    """A sweep of seconds; `blocks` are merged into TINY's, key by key."""
+    """A sweep of seconds; `blocks` are merged into TINY's, key by key, if they have its name."""
     tree: dict[str, Any] = {}
     for key, value in {**TINY, **blocks}.items():
         is_block = isinstance(value, dict) and key in TINY and "choice" not in value
-        tree[key] = {**TINY[key], **value} if is_block else value  # type: ignore[dict-item]
+        if is_block and value.get("name") in (None, TINY[key].get("name")):  # type: ignore[attr-defined]
+            value = {**TINY[key], **value}  # type: ignore[dict-item]
+        tree[key] = value
     path = folder / "tiny.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(tree, sort_keys=False))

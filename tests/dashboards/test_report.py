@@ -118,6 +118,15 @@ def test_time_is_accounted_for(tmp_path: Path) -> None:
     assert [t.saved_s for t in evidence.trials] == [0.0, 18.0]
 
 
+@pytest.mark.parametrize(("spared", "told"), [(60.0, "saved"), (-60.0, "lost")])
+def test_what_fusing_saved_or_lost_is_told(tmp_path: Path, spared: float, told: str) -> None:
+    folder = sweep_folders.make_sweep(tmp_path, trials=2)
+    for path in folder.glob("trials/*/result.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "spared": spared}))
+    text, _ = page(tmp_path, "demo")
+    assert f'<b>2 min</b><span class="muted">{told} by fusing</span>' in text
+
+
 def test_a_trial_that_was_taken_up_again_has_two_spans(tmp_path: Path) -> None:
     folder = sweep_folders.make_sweep(tmp_path, trials=1, epochs=4)
     attempts = folder / "trials" / "0000" / "attempts.jsonl"

@@ -3,20 +3,21 @@ is enough for the next one, and an attempt that was thought dead writes nothing 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 from pyarrow import fs
 
 from data_prep.remote import Mirror, file_system, mirror_of
-from s4core.train.report import MEASURED
+from s4core.train.report import MEASURED, EpochReport
 from sweeps import LeaseLost, Study, StudyError, SweepLock, TrialSpec, home, load_spec, remote_home
 from sweeps.trial import run_trial
 
@@ -57,6 +58,14 @@ def machine(
 
     yield become
     file_system.cache_clear()
+
+
+def trained(trial: TrialSpec, folder: Path, home: Path) -> Generator[EpochReport, None, None]:
+    """What a trial of its own reports, wherever the home is."""
+    with contextlib.closing(remote_home.run_anywhere([trial], [folder], home=home)) as stream:
+        for ((_, report),) in stream:
+            assert isinstance(report, EpochReport)
+            yield report
 
 
 @pytest.fixture
@@ -126,7 +135,7 @@ def test_a_trial_goes_on_on_another_machine_from_its_last_epoch(
     machine: Callable[[str], Mirror], trial: TrialSpec, tmp_path: Path
 ) -> None:
     a = machine("a")
-    stream = remote_home.run_anywhere(trial, folder(a), home=a.local)
+    stream = trained(trial, folder(a), a.local)
     begun = [next(stream), next(stream)]
     stream.close()
     data = json.loads(next((a.local / "data").rglob("manifest.json")).read_text())
@@ -134,7 +143,7 @@ def test_a_trial_goes_on_on_another_machine_from_its_last_epoch(
 
     b = machine("b")
     # The driver's paths are those of its own machine.
-    reports = list(remote_home.run_anywhere(trial, folder(a), home=a.local))
+    reports = list(trained(trial, folder(a), a.local))
     brought = json.loads(next((b.local / "data").rglob("manifest.json")).read_text())
     assert brought["created"] == data["created"], "the data were brought, not built again"
 
@@ -152,7 +161,7 @@ def test_state_is_in_the_store_before_its_report_goes_out(
     machine: Callable[[str], Mirror], trial: TrialSpec
 ) -> None:
     a = machine("a")
-    for report in remote_home.run_anywhere(trial, folder(a), home=a.local):
+    for report in trained(trial, folder(a), a.local):
         lines = (a.read("sweeps/far/trials/0000/metrics.jsonl") or b"").splitlines()
         assert len(lines) == report.epoch
         stored = a.look("sweeps/far/trials/0000/last.pt")
@@ -164,10 +173,10 @@ def test_an_attempt_that_was_thought_dead_sends_nothing_more(
     machine: Callable[[str], Mirror], trial: TrialSpec
 ) -> None:
     a = machine("a")
-    zombie = remote_home.run_anywhere(trial, folder(a), home=a.local)
+    zombie = trained(trial, folder(a), a.local)
     next(zombie)
     b = machine("b")
-    successor = remote_home.run_anywhere(trial, folder(b), home=b.local)
+    successor = trained(trial, folder(b), b.local)
     assert next(successor).epoch == 1
     machine("a")
     with pytest.raises(LeaseLost):
@@ -197,7 +206,7 @@ def test_the_driver_sends_its_study_and_brings_what_workers_report(
         remote_home.refresh(b)
         [trial] = Study.open("far", b.local).result().trials
         assert trial.number == asked.number
-        for _ in remote_home.run_anywhere(asked, folder(a), home=a.local):
+        for _ in trained(asked, folder(a), a.local):
             pass
         a = machine("a")
         remote_home.exchange(a, "sweeps/far")

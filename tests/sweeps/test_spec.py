@@ -69,6 +69,8 @@ def test_a_spec_round_trips_through_json(load: Load) -> None:
          "'_' and '-', beginning with a letter or digit."),
         ("cpus: 1", "cpus: 1.5", "14: resources.cpus: need cpus between 0 and 1, or a whole "
          "number, got 1.5."),
+        ("cpus: 1", "cpus: 1, fuse: 4, pack: true", "14: resources.fuse: fuse wants workers: 1, "
+         "at most one GPU and no pack."),
         ("cpus: 1", "cpus: {choice: [1, 2]}", "14: resources.cpus: a range; only data, model and "
          "train are searched."),
         ("name: good", "naem: good", "2: naem: unknown key 'naem'"),
@@ -92,6 +94,14 @@ def test_a_mistake_is_said_in_one_line(
     assert line.startswith(f"{tmp_path}/sweep.yaml:")
     assert said in line
     assert "\n" not in line
+
+
+def test_fusing_what_cannot_be_fused_is_refused(load: Load) -> None:
+    text = GOOD.replace("cpus: 1", "fuse: 4").replace("epochs: 3", "epochs: 3\n  ema: EMA")
+    assert load(text.replace("EMA", "{choice: [0.0, 0.9]}")).resources.fuse == 4, "some can"
+    said = "15: resources.fuse: has no effect: only AdamW without accumulation and averaging is "
+    with pytest.raises(sweeps.SpecError, match=said + r"fused. Leave it out\.$"):
+        load(text.replace("EMA", "0.9"))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

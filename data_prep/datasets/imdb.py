@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from data_prep.transforms import Stored, Subset, Tokens, View
 
 SPLITS = ("train", "test")
 SPECIALS = ("<pad>", "<unk>", "<eos>")
-EOS = 2
+UNKNOWN, EOS = 1, 2
 MARKER = "train/pos"
 
 CARD = DatasetCard(
@@ -105,9 +106,11 @@ def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
         for text, label in _reviews(raw, split):
             yield {"x": np.frombuffer(text.encode()[:room], np.uint8), "y": label}
         return
-    ids = {c: i for i, c in enumerate(raw.facts["vocabulary"])}
+    ids = np.full(sys.maxunicode + 1, UNKNOWN, np.uint16)
+    for number, character in enumerate(raw.facts["vocabulary"][len(SPECIALS) :], len(SPECIALS)):
+        ids[ord(character)] = number
     for text, label in _reviews(raw, split):
-        x = np.array([ids.get(c, 1) for c in text[:room]], np.int64)
+        x = ids[np.frombuffer(text[:room].encode("utf-32-le"), np.uint32)]
         yield {"x": x, "y": label}
 
 

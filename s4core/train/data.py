@@ -72,9 +72,9 @@ def to_device(batch: Batch, device: torch.device, *, tokens: bool) -> Tensors:
     x = x.long() if tokens else x.float()
     scale, shift = getattr(batch, "scale", None), getattr(batch, "shift", None)
     if scale is not None:
-        x = x * _like(scale, device)
+        x = x * _tensor(np.asarray(scale, np.float32), device)
     if shift is not None:
-        x = x + _like(shift, device)
+        x = x + _tensor(np.asarray(shift, np.float32), device)
     y = _tensor(batch.y, device)
     lengths = None if batch.lengths is None else _tensor(batch.lengths, device).long()
     return Tensors(
@@ -86,13 +86,11 @@ def to_device(batch: Batch, device: torch.device, *, tokens: bool) -> Tensors:
     )
 
 
-def _like(value: Any, device: torch.device) -> Tensor:
-    return torch.as_tensor(value, dtype=torch.float32, device=device)
-
-
 def _tensor(array: Array, device: torch.device) -> Tensor:
     # torch warns about read-only memory (a memory map) though it would only be read.
     tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     if device.type == "cuda":
+        # A copy from memory that is not pinned would wait for everything the GPU has to do. torch
+        # keeps the pinned block until the copy has ended, so nobody has to hold it here.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

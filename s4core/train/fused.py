@@ -3,7 +3,7 @@
 Each trial keeps its own folder, checkpoints, data order, rates, decay, dropout and patience, and
 `fit` can go on with any of them later (and this with what `fit` began). Equal to separate training
 up to rounding. It pays where steps are short: see benchmarks/fused_trials.py. Each epoch says what
-it spared, against a few steps that one trial takes alone when the crowd is put together.
+it spared, by a few steps that one trial takes alone beside those of the crowd when it begins.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,14 +29,14 @@ from s4core.train.errors import Diverged, Unfusable
 from s4core.train.fit import choose_device
 from s4core.train.fused_model import FusedModel, unfusable
 from s4core.train.fused_optim import StackedAdamW
-from s4core.train.measure import peak_memory_mb, reset_peak_memory
+from s4core.train.measure import peak_memory_mb, reset_peak_memory, synchronize
 from s4core.train.metrics import Meter
 from s4core.train.patience import Mode
 from s4core.train.report import EpochReport
 from s4core.train.run import Request, Run
 from s4core.train.training import seed_of, seeded
 
-# Steps that are timed alone, after one that is not; epochs that are short against them are not.
+# Steps that are timed alone too, after a first one; not in epochs that are short against them.
 TIMED_STEPS, SHORTEST_EPOCH = 3, 16
 
 
@@ -135,18 +136,20 @@ class _Crowd:
         trainings = [run.training for run in runs]
         self._model = FusedModel([t.model for t in trainings], self._generators)
         self._optimizer = StackedAdamW(self._model.parameters, [t.optimizer for t in trainings])
-        self._alone_s = _time_alone(runs[0]) if len(runs) > 1 else None
+        is_timed = len(runs) > 1 and trainings[0].steps_per_epoch >= SHORTEST_EPOCH
+        self._alone = _Alone(runs[0]) if is_timed else None
+        self._gain: float | None = None
 
     def run_epoch(self) -> list[dict[str, float] | Diverged]:
         """Train the next epoch of every run and validate it; the metrics of each, or its end."""
-        start = time.perf_counter()
+        start, self._timing_s = time.perf_counter(), 0.0
         reset_peak_memory(self._device)
         for run, generator in zip(self._runs, self._generators, strict=True):
             generator.manual_seed(seed_of(run.training.seed, run.curve.epoch + 1, 0))
         meters, examples = self._train()
         self._model.scatter()
         self._optimizer.scatter()
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start - self._timing_s
         outcomes: list[dict[str, float] | Diverged] = []
         for run, meter in zip(self._runs, meters, strict=True):
             loss = meter.loss_so_far
@@ -172,7 +175,7 @@ class _Crowd:
     def _fused(self, share_s: float) -> dict[str, float]:
         if len(self._runs) == 1:
             return {}
-        spared = {} if self._alone_s is None else {"spared_s": self._alone_s - share_s}
+        spared = {} if self._gain is None else {"spared_s": (self._gain - 1.0) * share_s}
         return {"fused": float(len(self._runs)), **spared}
 
     def _train(self) -> tuple[list[Meter], int]:
@@ -189,8 +192,22 @@ class _Crowd:
                 bases = [group["base_lr"] for group in t.optimizer.param_groups]
                 now = [t.rate(base, done, run.curve.plateau.factor) for base in bases]
                 self._optimizer.rates[index] = now
-            examples += self._step(batches, meters)
+            step_ = self._step if self._alone is None else self._timed_step
+            examples += step_(batches, meters)
         return meters, examples
+
+    def _timed_step(self, batches: tuple[Batch, ...], meters: list[Meter]) -> int:
+        assert self._alone is not None
+        synchronize(self._device)
+        start = time.perf_counter()
+        examples = self._step(batches, meters)
+        synchronize(self._device)
+        between = time.perf_counter()
+        self._gain = self._alone.step((between - start) / len(self._runs))
+        if self._gain is not None:
+            self._alone = None
+        self._timing_s += time.perf_counter() - between
+        return examples
 
     def _step(self, batches: tuple[Batch, ...], meters: list[Meter]) -> int:
         tokens = self._runs[0].training.shape.tokens
@@ -206,20 +223,28 @@ class _Crowd:
         return tensors[0].size
 
 
-def _time_alone(run: Run) -> float | None:
-    """Seconds that the training of an epoch takes the run alone; None for a very short epoch.
+class _Alone:
+    """A model of one run, thrown away later, that takes a few steps beside those of the crowd.
 
-    Told from the fastest of a few steps of a model that is thrown away, so it is rather too little.
+    Both are timed in turns, so that what else the machine does counts for both.
     """
-    training = run.fresh_training()
-    if training.steps_per_epoch < SHORTEST_EPOCH:
-        return None
-    batches, meter, times = training.train_batches(1), training.train_meter(), []
-    with seeded(training.device, 0):
-        for _ in range(1 + TIMED_STEPS):
+
+    def __init__(self, run: Run) -> None:
+        self._training = run.fresh_training()
+        self._meter = self._training.train_meter()
+        self._batches = self._training.train_batches(1)
+        self._gains: list[float] = []
+
+    def step(self, share_s: float) -> float | None:
+        """Take a step after the crowd has taken one of `share_s` seconds for each run.
+
+        Returns how many times longer one takes alone, once that is known.
+        """
+        batch = next(self._batches)
+        with seeded(self._training.device, 0):
             start = time.perf_counter()
-            training.step((next(batches),), meter)
-            if training.device.type == "cuda":
-                torch.cuda.synchronize(training.device)
-            times.append(time.perf_counter() - start)
-    return min(times[1:]) * training.steps_per_epoch
+            self._training.step((batch,), self._meter)
+            synchronize(self._training.device)
+            self._gains.append((time.perf_counter() - start) / share_s)
+        # The first is not counted: much is done once.
+        return statistics.median(self._gains[1:]) if len(self._gains) > TIMED_STEPS else None

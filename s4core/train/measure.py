@@ -1,4 +1,4 @@
-"""Peak memory of one epoch, on the device that trains."""
+"""Peak memory of one epoch and time of one step, on the device that trains."""
 
 from __future__ import annotations
 
@@ -37,3 +37,9 @@ def peak_memory_mb(device: torch.device) -> float:
 
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for what the device has to do, so that a clock tells of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

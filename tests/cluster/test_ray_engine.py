@@ -121,6 +121,7 @@ def test_the_same_error_three_times_in_a_row_stops_the_sweep(tmp_path: Path) -> 
     assert len(ended.result.trials) <= 4
 
 
+@pytest.mark.slow
 def test_a_population_exchanges_its_checkpoints(tmp_path: Path) -> None:
     """Three members of three generations, of which the worst takes over the best each time."""
     spec = tiny(

@@ -103,6 +103,7 @@ def test_a_dry_run_checks_data_models_resources_and_every_node(folder: Path, add
     assert {f["level"] for f in found} == {"ok"}
 
 
+@pytest.mark.slow
 def test_a_plan_compares_the_sweep_with_the_cluster(folder: Path, address: str) -> None:
     with_module = ["--allow-imports", "--module", str(folder / "story_lab")]
     plan = ["--plan", "--no-probe", "--address", address, *with_module]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from cluster.pace import spoken
 from dashboards.record import SweepRecord, TrialRecord, read_json
+from sweeps.record import TARGET_FILE
 from sweeps.types import SweepResult, TrialState
 
 
@@ -61,7 +62,7 @@ class Standing:
         finished = [r for r in results if r.state.is_finished]
         failed = sum(r.state is TrialState.FAILED for r in finished)
         done = len(finished) - failed
-        target = int(spec["search"]["trials"])
+        target = int(read_json(sweep.folder / TARGET_FILE) or spec["search"]["trials"])
         driven = sweep.is_driven()
         lock: dict[str, Any] = read_json(sweep.folder / "lock.json") or {}
         return cls(

@@ -32,6 +32,7 @@ RESULT = "result"
 
 # Attributes of the study.
 TARGET = "target"
+TARGET_FILE = "target.json"  # the same, for who looks at files alone
 CONTROL = "control"
 WALL = "wall_s"
 

@@ -214,6 +214,7 @@ class Study:
         if target < 1:
             raise StudyError(f"{trials:+d} trials would leave {target}; need at least 1.")
         self.ledger.set(record.TARGET, target)
+        write_json(self.folder / record.TARGET_FILE, target)
         return target
 
     @property

@@ -1,0 +1,34 @@
+"""How a sweep stands, by its files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster.cli import main
+from sweeps import load_spec, run_inline
+
+SWEEP = """\
+name: stands
+data: {name: listops, train: 32, val: 16, test: 16, min_length: 3, max_length: 16, l_max: 16}
+model: {name: s4d, d_model: 8, n_layers: 1}
+train: {epochs: 1, batch_size: 16, lr: {log_uniform: [0.001, 0.1]}}
+search: {sampler: random, trials: 1}
+"""
+
+
+def test_an_extended_sweep_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("S4SWEEP_HOME", str(tmp_path))
+    path = tmp_path / "stands.yaml"
+    path.write_text(SWEEP)
+    run_inline(load_spec(path), tmp_path)
+    assert main(["status", "stands"]) == 0
+    assert "done: 1 of 1 trials done; no driver" in capsys.readouterr().out
+    assert main(["extend", "stands", "--trials", "+2"]) == 0
+    assert main(["status", "stands"]) == 0
+    said = capsys.readouterr().out
+    assert "interrupted: 1 of 3 trials done; no driver" in said
+    assert "go on: s4sweep resume stands" in said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -11,7 +11,26 @@ from . import record
 from .ledger import Ledger
 from .types import TrialResult, TrialState
 
-EpochSeconds = Mapping[tuple[int, int], float]
+
+class Seconds:
+    """What trials have spent in epochs: the ended ones in all, the running ones epoch by epoch.
+
+    A sum that is kept, because it is asked for at every report.
+    """
+
+    def __init__(self, ended: Sequence[TrialResult]) -> None:
+        self.total = sum(result.seconds for result in ended)
+        self._running: dict[int, dict[int, float]] = {}
+
+    def report(self, number: int, epoch: int, seconds: float) -> None:
+        """Count an epoch; one that is said again counts once."""
+        epochs = self._running.setdefault(number, {})
+        self.total += seconds - epochs.get(epoch, 0.0)
+        epochs[epoch] = seconds
+
+    def end(self, result: TrialResult) -> None:
+        """Count a trial as its result does, not by its epochs; to be called once a trial."""
+        self.total += result.seconds - sum(self._running.pop(result.number, {}).values())
 
 
 def failed(ledger: Ledger, trials: Sequence[FrozenTrial]) -> str | None:
@@ -31,7 +50,7 @@ def failed(ledger: Ledger, trials: Sequence[FrozenTrial]) -> str | None:
 
 
 def spent(
-    ledger: Ledger, trials: Sequence[FrozenTrial], wall_s: float, epochs_s: EpochSeconds
+    ledger: Ledger, trials: Sequence[FrozenTrial], wall_s: float, epochs_s: float
 ) -> str | None:
     """Say which budget for new configurations is used up; None while there is some left."""
     search = ledger.spec.search
@@ -41,25 +60,23 @@ def spent(
     if (hours := hours_spent(ledger, wall_s, epochs_s)) is not None:
         return hours
     if search.no_improvement is not None and len(ledger.spec.objectives) == 1:
-        since = _since_best(ledger, _results(trials))
+        since = _since_best(ledger, results(trials))
         if since >= search.no_improvement:
             return f"no improvement in {since} trials"
     return None
 
 
-def hours_spent(ledger: Ledger, wall_s: float, epochs_s: EpochSeconds) -> str | None:
+def hours_spent(ledger: Ledger, wall_s: float, epochs_s: float) -> str | None:
     """Say which hard budget is used up: one that stops what runs, after the epoch in hand.
 
-    epochs_s: seconds of the epochs that this process was told of, by trial and epoch.
+    epochs_s: seconds that all trials have spent in epochs.
     """
     search = ledger.spec.search
     if search.wall_hours is not None and wall_s >= search.wall_hours * 3600:
         return f"{search.wall_hours} hours"
     if search.gpu_hours is not None:
-        ended = {r.number: r.seconds for r in _results(ledger.trials())}
-        running = sum(s for (number, _), s in epochs_s.items() if number not in ended)
         gpus = ledger.spec.resources.gpus * ledger.spec.resources.workers
-        if (sum(ended.values()) + running) * gpus / 3600 >= search.gpu_hours:
+        if epochs_s * gpus / 3600 >= search.gpu_hours:
             return f"{search.gpu_hours} GPU hours"
     return None
 
@@ -74,7 +91,8 @@ def _counts(trial: FrozenTrial) -> bool:
     return trial.state in (OptunaState.RUNNING, OptunaState.WAITING)
 
 
-def _results(trials: Sequence[FrozenTrial]) -> list[TrialResult]:
+def results(trials: Sequence[FrozenTrial]) -> list[TrialResult]:
+    """How the trials ended that have."""
     ended = [t.user_attrs[record.RESULT] for t in trials if record.RESULT in t.user_attrs]
     return [TrialResult.from_json(data) for data in ended]
 

@@ -49,7 +49,7 @@ class Study:
         self.ledger = Ledger(spec, folder)
         self._issued: set[int] = set()
         self._cut: set[int] = set()  # stopped for want of hours
-        self._epochs_s: dict[tuple[int, int], float] = {}
+        self._seconds = budgets.Seconds(budgets.results(self.ledger.trials()))
         self._proposals: Proposals | None = None
         self._population = population_of(self.ledger, self.trial_folder)
         self._since = time.monotonic()
@@ -105,7 +105,7 @@ class Study:
             return Waiting("paused")
         if self.control == "stop":
             return self._finished("stopped")
-        reason = budgets.spent(self.ledger, trials, self._wall_s(), self._epochs_s)
+        reason = budgets.spent(self.ledger, trials, self._wall_s(), self._seconds.total)
         if self._population is not None:
             member = self._population.ready(self._issued, is_complete=reason is not None)
             if member is not None:
@@ -143,7 +143,7 @@ class Study:
         trial = self.ledger.trial(number)
         if trial.state is not OptunaState.RUNNING:  # continued after its end
             return self.ledger.attrs().get(record.stop_key(number)) is not None
-        self._epochs_s[number, report.epoch] = report.metrics.get("epoch_s", 0.0)
+        self._seconds.report(number, report.epoch, report.metrics.get("epoch_s", 0.0))
         last = max(trial.intermediate_values, default=0)
         if report.epoch < last:
             return False
@@ -156,7 +156,7 @@ class Study:
             return False
         if self.ledger.attrs().get(record.stop_key(number)) is not None:
             return True
-        if budgets.hours_spent(self.ledger, self._wall_s(), self._epochs_s) is not None:
+        if budgets.hours_spent(self.ledger, self._wall_s(), self._seconds.total) is not None:
             self._cut.add(number)
             return True
         is_judged = record.REPLICATE_OF not in trial.user_attrs and self._population is None
@@ -183,6 +183,7 @@ class Study:
             return dataclasses.replace(kept, state=TrialState.WAITING)
         if record.RESULT not in attrs:
             self.ledger.set_trial(trial, record.RESULT, kept.to_json())
+            self._seconds.end(kept)
         elif self.ledger.attrs().get(record.epochs_key(result.number)) is not None:
             self.ledger.set(record.revised_key(result.number), kept.to_json())
             self.ledger.set(record.epochs_key(result.number), None)

@@ -10,6 +10,7 @@ import pytest
 import sweeps
 from s4core.train.report import EpochReport
 from sweeps import Finished, Outcome, Study, TrialResult, TrialSpec, TrialState, Waiting
+from sweeps.budgets import Seconds
 
 Load = Callable[..., sweeps.SweepSpec]
 
@@ -165,3 +166,14 @@ def test_a_budget_of_hours_also_stops_what_runs(load: Load, tmp_path: Path) -> N
         outcome.add(EpochReport(epoch=epoch, metrics={"val/accuracy": 0.5, "epoch_s": 1.0}))
     told = study.tell(outcome.result(second, pruned=True))
     assert (told.state, told.value) == (TrialState.CUT, 0.5), "nobody pruned it"
+
+
+def test_seconds_are_a_kept_sum() -> None:
+    """A trial counts by its epochs, each once, and from its end on by its result."""
+    known = TrialResult(number=0, state=TrialState.COMPLETED, seconds=10.0)
+    seconds = Seconds([known])
+    for number, epoch, spent in ((1, 1, 2.0), (1, 2, 3.0), (2, 1, 4.0), (1, 1, 2.5)):
+        seconds.report(number, epoch, spent)
+    assert seconds.total == 19.5
+    seconds.end(TrialResult(number=1, state=TrialState.PRUNED, seconds=6.0))
+    assert seconds.total == 20.0

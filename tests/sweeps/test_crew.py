@@ -72,39 +72,28 @@ def test_who_has_not_ended_is_in_the_next_crew(study: Study) -> None:
     assert numbers(crews.next()) == [0, 2, 4, 5]
 
 
-def test_a_crew_that_breaks_does_not_break_the_next_in_the_same_way(study: Study) -> None:
-    crews = Crews(study)
+def after(crews: Crews, kind: str) -> Crews:
+    """What engines do with a crew that has broken."""
+    crew = crews.next()
+    assert isinstance(crew, Crew)
+    crews.broke(crew, kind)
+    crews.release(crew)
+    return crews
 
-    def next_after(kind: str) -> list[int]:
-        crew = crews.next()
-        assert isinstance(crew, Crew)
-        crews.broke(crew, kind)
-        crews.release(crew)
-        crew = crews.next()
-        assert isinstance(crew, Crew)
-        crews.release(crew)
-        return numbers(crew)
 
-    assert next_after("OutOfMemoryError") == [0, 1], "half as many"
-    assert next_after("OutOfMemoryError") == [0]
-    assert next_after("none of these") == [0]
+def test_where_memory_does_not_suffice_crews_become_smaller(study: Study) -> None:
+    crews = after(Crews(study), "OutOfMemoryError")
+    assert numbers(crews.next()) == [0, 1], "half as many"
+    assert numbers(after(crews, "OutOfMemoryError").next()) == [2], "one by one"
 
 
 def test_an_error_parts_those_that_were_there_and_nobody_else(study: Study) -> None:
-    crews = Crews(study)
-    crew = crews.next()
-    assert isinstance(crew, Crew)
-    crews.broke(crew, "ValueError")
-    crews.release(crew)
+    crews = after(Crews(study), "ValueError")
     assert [numbers(crews.next()) for _ in range(5)] == [[0], [1], [2], [3], [4, 5, 6, 7]]
 
 
 def test_models_that_cannot_be_fused_are_not_tried_again(study: Study) -> None:
-    crews = Crews(study)
-    crew = crews.next()
-    assert isinstance(crew, Crew)
-    crews.broke(crew, "Unfusable")
-    crews.release(crew)
+    crews = after(Crews(study), "Unfusable")
     assert [numbers(crews.next()) for _ in range(6)] == [[0], [1], [2], [3], [4], [5]]
 
 

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from data_prep import Batch
 from s4core.train.data import to_device
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@dataclasses.dataclass
+class Batch:
+    """As a data set gives it, stored integers with their scale and shift."""
+
+    x: np.ndarray
+    y: np.ndarray
+    scale: np.ndarray | None = None
+    shift: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+    dt: np.ndarray | None = None
+    rate: float = 1.0
+
+
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, on_a_gpu])]
 
 

@@ -134,7 +134,7 @@ def recordings(windows: Iterator[np.ndarray], *, run: int = 16, one_in: int = 64
     return [root(i) for i in range(len(parent))]
 
 
-def examples(raw: Raw, files: tuple[RawFile, ...]) -> Iterator[Mapping[str, Any]]:
+def examples(raw: Raw, split: str, files: tuple[RawFile, ...]) -> Iterator[Mapping[str, Any]]:
     """Read the training part, then the test part."""
     owners = iter(raw.facts["_owners"])
     for fold, path in enumerate(sources(raw, files)):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+import functools
 
 from data_prep.datasets import _tser as tser
-from data_prep.registry import Raw
 
 RAW = "bidmc"
 SPLITS = ("windows",)
@@ -16,18 +13,6 @@ CARD = tser.card(
 )
 
 Options, columns, view = tser.Options, tser.columns, tser.view
-
-
-def sources(raw: Raw) -> tuple[Path, ...]:
-    """Return the archive's two parts."""
-    return tser.sources(raw, CARD.files)
-
-
-def survey(raw: Raw) -> Mapping[str, Any]:
-    """Tell recordings apart."""
-    return tser.survey(raw, CARD.files)
-
-
-def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
-    """Read every window."""
-    return tser.examples(raw, CARD.files)
+sources = functools.partial(tser.sources, files=CARD.files)
+survey = functools.partial(tser.survey, files=CARD.files)
+examples = functools.partial(tser.examples, files=CARD.files)

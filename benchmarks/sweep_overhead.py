@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import itertools
 import json
 import math
 import os
@@ -199,14 +200,40 @@ def run_ray(trials: int) -> None:
         began = time.perf_counter()
         drive(study, home, show=show, settings=Settings(track=False, test=False))
         took = time.perf_counter() - began
-        ended = sorted(t.ended or 0.0 for t in study.result().trials)
-        states = {s: n for s, n in _counts(study).items()}
-        print(f"{trials} trials in {took:.0f} s: {json.dumps(states)}")
+        print(f"{trials} trials in {took:.0f} s: {json.dumps(_counts(study))}")
         step = max(1, trials // 5)
-        for i in range(step, len(ended), step):
-            pace = (ended[i] - ended[i - step]) / step
-            print(f"  trials {i - step}..{i}: {pace:.3f} s from end to end")
+        for part in [_gaps(study)[i : i + step] for i in range(0, trials - step + 1, step)]:
+            waits, setups, paces = ([gap[i] for gap in part] for i in range(3))
+            print(
+                f"  {len(part)} trials, median; worst: {_both(waits)} s from the end of a trial to "
+                f"the next in its worker, {_both(setups)} s from there to its first step, "
+                f"{_both(paces)} s from start to start"
+            )
         print(f"  peak memory of the driver {peak_mb():.0f} MB")
+
+
+def _gaps(study: sweeps.Study) -> list[tuple[float, float, float]]:
+    """Of each trial in a worker that has had one before, in order: seconds from that one's end to
+    its start, from its start to its first step, and from that one's start to its own."""
+    by_worker: dict[int, list[tuple[float, float, float]]] = {}
+    for trial in study.result().trials:
+        folder = study.trial_folder(trial.number)
+        begun = json.loads((folder / "attempts.jsonl").read_text().splitlines()[0])
+        line = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+        trains = line["time"] - line["metrics"]["epoch_s"]
+        by_worker.setdefault(begun["pid"], []).append((begun["time"], trains, trial.ended or 0.0))
+    gaps = []
+    for trials in by_worker.values():
+        trials.sort()
+        gaps += [
+            (begins, begins - ended, trains - begins, begins - before)
+            for (before, _, ended), (begins, trains, _) in itertools.pairwise(trials)
+        ]
+    return [gap[1:] for gap in sorted(gaps)]
+
+
+def _both(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds):.2f}; {max(seconds):.2f}"
 
 
 def _counts(study: sweeps.Study) -> dict[str, int]:

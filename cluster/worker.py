@@ -208,19 +208,23 @@ def through_outages(
             device=job.device,
         )
         try:
-            with contextlib.closing(stream):
-                for said in stream:
-                    news = [(n, word) for n, word in said if word.epoch > seen.get(n, 0)]
-                    if news:
-                        seen.update({n: word.epoch for n, word in news})
-                        patience.renew()
-                        yield news
+            for said in stream:
+                news = [(n, word) for n, word in said if word.epoch > seen.get(n, 0)]
+                if news:
+                    seen.update({n: word.epoch for n, word in news})
+                    patience.renew()
+                    yield news
             return
         except OSError as error:
             if not patience.wait(error):
                 if error.filename is not None:
                     raise
                 raise OSError(error.errno, error.strerror, job.folders[0]) from error
+        finally:
+            # Only an attempt that is told to end is open here. Its tidying up may fail while the
+            # storage is away: no reason to wait for it, and none to start another attempt.
+            with contextlib.suppress(OSError):
+                stream.close()
 
 
 class TooMuchMemory(MemoryError):

@@ -110,6 +110,16 @@ def test_a_disk_that_stays_full_fails_the_trial_with_its_path(job: Job, disk: Pa
     assert len(kept) == 1, "what was published before is whole"
 
 
+def test_a_trial_that_is_told_to_end_does_not_wait_for_its_storage(job: Job, disk: Path) -> None:
+    """Nor does it start again: its last words are on disk already."""
+    stream = through_outages(job, sleep=lambda s: pytest.fail("it waits"))
+    next(stream)
+    (disk / "0000" / ".progress.json").touch()
+    mount("-o", "remount,ro", str(disk))
+    stream.close()
+    assert (disk / "0000" / "attempts.jsonl").read_text().count("\n") == 1
+
+
 def test_a_truncated_checkpoint_costs_one_epoch_and_not_the_trial(job: Job) -> None:
     """The one before it is taken; the epoch is trained again and logged once."""
     epochs = epochs_of(job)

@@ -45,6 +45,8 @@ put `# yaml-language-server: $schema=./sweep.schema.json` in the first line).
 | `notes` | anything |
 | `ran_with` | written by `s4sweep best NAME --yaml`: what it ran with; a run tells what differs |
 
+A PostgreSQL `storage` is `postgresql+psycopg://...` and wants `pip install 's4sweep[postgresql]'`.
+
 `{env: NAME}` or `{env: NAME, default: x}` in place of a value reads an environment variable; no
 other variable is ever read.
 

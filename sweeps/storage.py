@@ -44,6 +44,9 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     options = {} if url.startswith("sqlite") else {"pool_pre_ping": True, "pool_recycle": 1800}
     try:
         return RDBStorage(url, engine_kwargs=options)
+    except ImportError as error:  # psycopg, pymysql, ...
+        why = error.__cause__ or error
+        raise StudyError(f"storage: no driver of this database here: {why}.") from error
     except Exception as error:
         # SQLAlchemy's messages hold the URL with its password: name the kind of failure only.
         raise StudyError(f"storage: cannot open the database: {type(error).__name__}.") from error

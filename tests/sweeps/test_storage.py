@@ -12,6 +12,7 @@ import pytest
 
 import sweeps
 from sweeps import Finished, Outcome, Study, TrialSpec
+from sweeps.storage import open_storage
 
 Load = Callable[..., sweeps.SweepSpec]
 
@@ -60,6 +61,13 @@ def test_a_database_that_cannot_be_reached_is_said_without_its_password(
     with pytest.raises(sweeps.StudyError) as caught:
         Study.create(spec, tmp_path)
     assert "cannot open the database" in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_database_without_its_driver_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(sweeps.StudyError) as caught:
+        open_storage(tmp_path, "oracle+cx_oracle://me:secret@host/studies")
+    said = "storage: no driver of this database here: No module named 'cx_Oracle'."
+    assert str(caught.value) == said
 
 
 ENQUEUER = """

@@ -7,6 +7,7 @@ computes again, so that memory stays bounded.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
@@ -100,9 +101,12 @@ class LiquidLayer(nn.Module):
         C = system[2]
         z = C.new_zeros(self.degree or 1, x.shape[0], *C.shape) if z is None else z
         size = max(1, PIECE // max(1, z[0].numel()))
+        # torch.func knows no checkpoints.
+        again = not torch._C._are_functorch_transforms_active()
+        run = functools.partial(checkpoint, piece, use_reentrant=False) if again else piece
         outputs = []
         for u in torch.split(x.transpose(1, 2), size, dim=2):
-            y, z = checkpoint(piece, u, z, *system, use_reentrant=False)
+            y, z = run(u, z, *system)
             outputs.append(y)
         return torch.cat(outputs, -1).transpose(1, 2), z
 

@@ -66,7 +66,7 @@ def test_a_model_compiles_without_a_graph_break(name):
         assert (gradients[k] - p.grad).abs().max() < 1e-3 * (1 + p.grad.abs().max()), k
 
 
-@pytest.mark.parametrize("name", ["s4", "s4d", "s5"])
+@pytest.mark.parametrize("name", NAMES)
 def test_torch_func_gives_the_gradients_of_each_sample(name):
     model, x = make(name).double().eval(), torch.randn(3, 32, 3, dtype=torch.float64)
     parameters = dict(model.named_parameters())
@@ -89,10 +89,11 @@ def _train_on_half(rank, port, results):
     dist.init_process_group("gloo", rank=rank, world_size=2)
     torch.manual_seed(5)
     x = torch.randn(4, 32, 3)
-    model = DistributedDataParallel(make("s4"))
-    model(x[2 * rank : 2 * rank + 2]).square().mean().backward()
-    if rank == 0:
-        results.put({k: p.grad.numpy() for k, p in model.module.named_parameters()})
+    for name in NAMES:
+        model = DistributedDataParallel(make(name, norm="layer"))
+        model(x[2 * rank : 2 * rank + 2]).square().mean().backward()
+        if rank == 0:
+            results.put((name, {k: p.grad.numpy() for k, p in model.module.named_parameters()}))
     dist.barrier()
     dist.destroy_process_group()
 
@@ -108,13 +109,15 @@ def test_two_processes_make_the_gradient_of_the_whole_batch():
     workers = [context.Process(target=_train_on_half, args=(r, port, results)) for r in (0, 1)]
     for worker in workers:
         worker.start()
-    gradients = results.get(timeout=120)
+    gradients = dict(results.get(timeout=120) for _ in NAMES)
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
     torch.manual_seed(5)
-    x, model = torch.randn(4, 32, 3), make("s4")
-    model(x).square().mean().backward()
-    for key, parameter in model.named_parameters():
-        ours = torch.from_numpy(gradients[key])
-        assert (ours - parameter.grad).abs().max() < 1e-5 * (1 + parameter.grad.abs().max()), key
+    x = torch.randn(4, 32, 3)
+    for name in NAMES:
+        model = make(name, norm="layer")  # batch norm's statistics are of each half
+        model(x).square().mean().backward()
+        for key, parameter in model.named_parameters():
+            error = (torch.from_numpy(gradients[name][key]) - parameter.grad).abs().max()
+            assert error < 1e-5 * (1 + parameter.grad.abs().max()), f"{name}: {key}"

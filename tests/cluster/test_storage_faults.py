@@ -1,10 +1,11 @@
-"""A trial on a storage that fills up or turns read-only waits for it, and then goes on.
+"""A trial, or a whole sweep, on a storage that fills up or turns read-only waits, and then goes on.
 
 A real small file system (tmpfs), which only root may mount.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,12 +14,15 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from engine_contract import tiny
+from driver_process import epochs_on_disk, mid_sweep, start
+from engine_contract import check_record, tiny
 
 from cluster.worker import Job, through_outages
 from sweeps import Study
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
+
+OUTAGE_S = 60.0
 
 
 def mount(*words: str) -> None:
@@ -26,12 +30,13 @@ def mount(*words: str) -> None:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of one megabyte, or of as many as the test's parameter says."""
     place = tmp_path / "disk"
     place.mkdir()
     try:
-        mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place))
+        size = getattr(request, "param", 1)
+        mount("-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(place))
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no mount here: {error.stderr!r}")
     yield place
@@ -75,15 +80,16 @@ def check_waited_for(
     assert [json.loads(line)["epoch"] for line in lines] == epochs
 
 
+def fill(ballast: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"0" * 4096)
+
+
 def test_a_full_disk_is_waited_for(job: Job, disk: Path) -> None:
     ballast = disk / "ballast"
 
-    def fill() -> None:
-        with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
-            while True:
-                file.write(b"0" * 4096)
-
-    check_waited_for(job, fill, ballast.unlink, "full")
+    check_waited_for(job, lambda: fill(ballast), ballast.unlink, "full")
 
 
 def test_a_read_only_storage_is_waited_for(job: Job, disk: Path) -> None:
@@ -130,3 +136,40 @@ def test_a_truncated_checkpoint_costs_one_epoch_and_not_the_trial(job: Job) -> N
     assert list(epochs_of(job)) == [1, 2, 3, 4]
     lines = (Path(job.folders[0]) / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("disk", [64], indirect=True)
+@pytest.mark.parametrize("fault", ["read-only", "full"])
+def test_a_sweep_waits_for_its_home_a_minute_and_goes_on(disk: Path, fault: str) -> None:
+    """Its study, checkpoints, results and lock all lie there; no trial is lost or started again."""
+    model = {"name": "lab.faulty", "delay_s": 0.12}
+    search = {"trials": 5, "max_failures": 0}
+    tiny(disk, model=model, train={"epochs": 6}, search=search, resources={"concurrent": 2})
+    with start(disk) as driver:
+        driver.until(mid_sweep)
+        if fault == "full":
+            fill(disk / "ballast")
+        else:
+            freeze(disk)
+        there = epochs_on_disk(disk)
+        time.sleep(OUTAGE_S)
+        assert epochs_on_disk(disk) == there, "it was away"
+        if fault == "full":
+            (disk / "ballast").unlink()
+        else:
+            mount("-o", "remount,rw", str(disk))
+        assert driver.wait() == 0, driver.error
+        assert driver.losses() == 0
+        assert sorted(driver.numbers("started")) == list(range(5))
+    assert ("Read-only" if fault == "read-only" else "No space") in driver.error
+    assert len(check_record(disk, "tiny", trials=5).trials) == 5
+
+
+def freeze(disk: Path) -> None:
+    """Make it read-only, which the kernel refuses as long as anybody writes."""
+    while True:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            mount("-o", "remount,ro", str(disk))
+            return

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -159,16 +159,24 @@ def fix(space: Space, values: Mapping[str, Any]) -> dict[str, Scalar]:
             fixed[normals[name].sampled_as] = normals[name].quantile(float(value))
             continue
         if name not in distributions:
-            raise StudyError(_no_parameter(name, sorted({*distributions, *normals})))
+            drawn = {n.sampled_as for n in normals.values()}
+            raise StudyError(_no_parameter(name, sorted({*distributions, *normals} - drawn)))
         distribution = distributions[name]
         try:
             is_inside = distribution._contains(distribution.to_internal_repr(value))
         except (ValueError, TypeError):
             is_inside = False
         if not is_inside:
-            raise StudyError(f"{name}: {value!r} is outside of {distribution}.")
+            raise StudyError(f"{name}: {value!r} is outside of {_range(distribution)}.")
         fixed[name] = value
     return fixed
+
+
+def _range(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return ", ".join(map(repr, distribution.choices))
+    low, high = getattr(distribution, "low"), getattr(distribution, "high")  # noqa: B009
+    return f"{low:g} to {high:g}"
 
 
 def _no_parameter(name: str, known: list[str]) -> str:

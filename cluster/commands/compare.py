@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
     for column in rows[0]:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+        table.add_row(*map(_cell, row.values()))
     console = Console()
     console.print(table)
     table = Table(title="where the best trials differ", title_justify="left")
@@ -48,3 +48,9 @@ def main(args: argparse.Namespace) -> int:
     if table.row_count:
         console.print(table)
     return 0
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)

@@ -16,12 +16,12 @@ import numpy as np
 class Batch:
     """One batch, ready for a model.
 
-    x: (B, L, d_input) float32 or (B, L) int64; y: int64 labels or float32 values, (B,), (B, L),
-    (B, d) or (B, L, d); lengths: (B,) int64 steps that count, or None when all do; dt: (B, L)
-    float32 time since the step before, or None; rate: how much coarser than in training the
+    x: (B, L, d_input) float32, or tokens (B, L) int64; y: int64 labels or float32 values, (B,),
+    (B, L), (B, d) or (B, L, d); lengths: (B,) int64 steps that count, or None when all do; dt:
+    (B, L) float32 time since the step before, or None; rate: how much coarser than in training the
     sequence is sampled; scale, shift: if set, x is still as stored (uint8, int16) and the model
-    wants x * scale + shift; index: (B,) rows of the split (streams of a text:
-    where each begins in it).
+    wants x * scale + shift; index: (B,) rows of the split (streams of a text: where each begins).
+    A data set that is opened for a device leaves its tokens as stored, too.
     """
 
     x: np.ndarray

@@ -18,7 +18,7 @@ from data_prep.errors import DataError, nearest
 from data_prep.fetch import Network, Progress
 from data_prep.prepare import prepare
 from data_prep.registry import dataset_module, dataset_options
-from data_prep.transforms import Dense, Sound, Stored, Subset, View, to_float
+from data_prep.transforms import Dense, Sound, Stored, Subset, View, converted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ class Dataset:
         batch = self.view.read(part, stored)
         y = batch.y if self.view.labels is None else self.view.labels[batch.y]
         batch = dataclasses.replace(batch, y=y, index=index)
-        return batch if self.on_device else to_float(batch)
+        return batch if self.on_device else converted(batch)
 
     def write_row(self, tokens: np.ndarray, stem: Path) -> Path:
         """Write a row of tokens (length,) as what it stands for: `stem`.wav, .txt, or else .npy."""

@@ -128,7 +128,7 @@ class Series:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Read ragged rows of tokens: x (B, longest) int64, padded on the right with 0, and lengths.
+    """Read ragged rows of tokens: x (B, longest), padded on the right with 0, and lengths.
 
     Each row is cut to `limit` tokens, the last of which is `eos` if there is one; `offset` is added
     to every stored token (raw bytes make room for pad, unknown and end).
@@ -144,12 +144,13 @@ class Tokens:
         return Batch(x=x, y=label(part.gather("y", index)), lengths=lengths, index=index)
 
     def pad(self, part: Part, column: str, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the padded tokens (int64) and the lengths (int64) of a column's rows."""
+        """Return the padded tokens, as narrow as they may be, and the int64 lengths of rows."""
         room = self.limit - (self.eos is not None)
         lengths = np.minimum(part.lengths(column, index), room).astype(np.int64)
         width = int(lengths.max(initial=0)) + (self.eos is not None)
-        x = part.gather_ragged(column, index, width=width, limit=room).astype(np.int64)
+        x = part.gather_ragged(column, index, width=width, limit=room)
         if self.offset:
+            x = x.astype(np.promote_types(x.dtype, np.int16))
             x[np.arange(width) < lengths[:, None]] += self.offset
         if self.eos is not None:
             x[np.arange(len(x)), lengths] = self.eos
@@ -162,12 +163,11 @@ def label(y: np.ndarray) -> np.ndarray:
     return y if y.dtype.kind == "f" else y.astype(np.int64)
 
 
-def to_float(batch: Batch) -> Batch:
-    """Do on the host what `scale` and `shift` ask for: x becomes float32."""
-    if batch.scale is None and batch.shift is None:
-        x = batch.x if batch.x.dtype.kind != "u" else batch.x.astype(np.float32)
-        return dataclasses.replace(batch, x=x)
-    x = batch.x.astype(np.float32)
+def converted(batch: Batch) -> Batch:
+    """Do on the host what a device does otherwise: tokens (B, L) become int64, other x float32."""
+    if batch.x.ndim == 2:
+        return dataclasses.replace(batch, x=batch.x.astype(np.int64, copy=False))
+    x = batch.x.astype(np.float32, copy=batch.scale is not None or batch.shift is not None)
     if batch.scale is not None:
         x *= _for_each_step(batch.scale, x)
     if batch.shift is not None:

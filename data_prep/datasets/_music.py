@@ -135,10 +135,10 @@ class NextLevel:
         if self.ragged:
             lengths = np.minimum(part.lengths("x", index), self.limit).astype(np.int64)
             width = int(lengths.max(initial=1))
-            y = part.gather_ragged("x", index, width=width, limit=self.limit).astype(np.int64)
+            levels = part.gather_ragged("x", index, width=width, limit=self.limit)
         else:
-            y = part.gather("x", index).astype(np.int64)
-        x = np.roll(y, 1, axis=1)
+            levels = part.gather("x", index)
+        x, y = np.roll(levels, 1, axis=1), levels.astype(np.int64)
         x[:, 0] = START
         if lengths is not None:
             padded = np.arange(y.shape[1]) >= lengths[:, None]

@@ -23,7 +23,7 @@ from data_prep.moments import moments, row_sums, sum_columns
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
 from data_prep.sources import locate, tree
-from data_prep.transforms import Dense, Reader, Stored, Subset, View, to_float
+from data_prep.transforms import Dense, Reader, Stored, Subset, View, converted
 
 SAMPLES = 16_000
 FRAMES, CEPSTRA = 161, 20
@@ -197,7 +197,7 @@ class Dropping:
 
     def __call__(self, part: Part, index: np.ndarray) -> Batch:
         """Gather the rows `index`."""
-        batch = to_float(self.read(part, index))
+        batch = converted(self.read(part, index))
         mask = np.ones((*batch.x.shape[:2], 1), np.float32)
         count = int(mask.shape[1] * self.percent / 100)
         for place, row in enumerate(index.tolist()):

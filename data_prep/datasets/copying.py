@@ -76,9 +76,9 @@ def generate(options: Options, split: str, shard: int) -> Iterator[Mapping[str, 
 
 def read(part: Part, index: np.ndarray) -> Batch:
     """Gather rows: x (B, L) tokens, y (B, L) with IGNORE before the last l_memorize steps."""
-    x = part.gather("x", index).astype(np.int64)
+    x = part.gather("x", index)
     tokens = part.gather("y", index)
-    y = np.full_like(x, IGNORE)
+    y = np.full(x.shape, IGNORE, np.int64)
     y[:, -tokens.shape[1] :] = tokens
     return Batch(x=x, y=y, index=index)
 

@@ -58,7 +58,7 @@ class Grey:
         x = grey(part.gather("x", index))
         y = label(part.gather("y", index))
         if self.tokenize:
-            return Batch(x=x.astype(np.int64), y=y, index=index)
+            return Batch(x=x, y=y, index=index)
         scale, shift = np.array([1 / 61], np.float32), np.array([-122.6 / 61], np.float32)
         return Batch(x=x[:, :, None], y=y, scale=scale, shift=shift, index=index)
 

@@ -51,7 +51,9 @@ def test_autocast_stays_near_full_precision_and_trains(name, dtype):
 def test_a_model_compiles_without_a_graph_break(name):
     model, x = make(name).train(), torch.randn(4, 32, 3)
     torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True)
+    # Inductor takes five minutes over sashimi's 631 operations; as such it has passed too.
+    backend = "aot_eager" if name == "sashimi" else "inductor"
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
     for parameter in model.parameters():
         parameter.grad = None
     y = compiled(x)

@@ -40,6 +40,15 @@ def test_stored_integers_are_scaled_where_they_arrive(device, dtype, top):
     np.testing.assert_allclose(tensors.x.cpu(), stored * scale + shift, rtol=1e-6)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32])
+def test_stored_tokens_widen_where_they_arrive(device, dtype):
+    stored = np.arange(150).reshape(3, 50).astype(dtype)
+    tensors = to_device(Batch(x=stored, y=np.arange(3)), torch.device(device), tokens=True)
+    assert tensors.x.device.type == device and tensors.x.dtype == torch.int64
+    np.testing.assert_array_equal(tensors.x.cpu(), stored)
+
+
 @pytest.mark.gpu
 @on_a_gpu
 def test_what_is_under_way_is_not_changed_by_what_comes_after():

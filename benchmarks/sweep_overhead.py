@@ -196,7 +196,9 @@ def run_ray(trials: int) -> None:
         home = Path(folder)
         spec = spec_of(home, name="ray", sampler="random", trials=trials, epochs=1)
         study = sweeps.Study.create(spec, home)
-        show = choose("quiet", known=study.result(), target=trials, trial_folder=study.trial_folder)
+        show = choose(
+            "quiet", known=study.result(), target=lambda: trials, trial_folder=study.trial_folder
+        )
         began = time.perf_counter()
         drive(study, home, show=show, settings=Settings(track=False, test=False))
         took = time.perf_counter() - began

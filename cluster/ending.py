@@ -31,7 +31,9 @@ def run_and_tell(study: Study, args: argparse.Namespace, *, only: int | None = N
         only=only,
     )
     mode = "json" if args.json else "quiet" if args.quiet else "auto"
-    show = choose(mode, known=study.result(), target=study.target, trial_folder=study.trial_folder)
+    show = choose(
+        mode, known=study.result(), target=lambda: study.target, trial_folder=study.trial_folder
+    )
     ended = drive(study, home(), show=show, settings=settings)
     if args.json:
         print(json.dumps({"event": "end", **_summary(study, ended)}))

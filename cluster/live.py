@@ -39,7 +39,7 @@ class Show(SweepEvents, Protocol):
 
 
 def choose(
-    mode: str, *, known: SweepResult, target: int, trial_folder: Callable[[int], Path]
+    mode: str, *, known: SweepResult, target: Callable[[], int], trial_folder: Callable[[int], Path]
 ) -> Show:
     """The watcher for `mode`: "auto" (a table on a terminal, else lines), "json" or "quiet".
 
@@ -59,7 +59,7 @@ def choose(
 class JsonLines:
     """One JSON object a line and event, for programs."""
 
-    def __init__(self, out: TextIO, *, known: SweepResult, target: int) -> None:
+    def __init__(self, out: TextIO, *, known: SweepResult, target: Callable[[], int]) -> None:
         self._out = out
         self._pace = Pace(known, target)
 
@@ -95,7 +95,9 @@ class JsonLines:
 class Lines:
     """A plain line for each start, epoch and end; `out` None says nothing."""
 
-    def __init__(self, out: TextIO | None, *, known: SweepResult, target: int) -> None:
+    def __init__(
+        self, out: TextIO | None, *, known: SweepResult, target: Callable[[], int]
+    ) -> None:
         self._out = out
         self._metric = known.objective.metric
         self._pace = Pace(known, target)

@@ -17,13 +17,19 @@ from sweeps.types import SweepResult, TrialResult, TrialSpec, TrialState
 class Pace:
     """Told what the driver's watchers are told.
 
-    known: how the sweep stood before; target: trials that it shall have; clock: seconds.
+    known: how the sweep stood before; target: says how many trials it shall have, which it is asked
+    again as trials start, since `extend` may have changed it; clock: seconds.
     """
 
     def __init__(
-        self, known: SweepResult, target: int, *, clock: Callable[[], float] = time.monotonic
+        self,
+        known: SweepResult,
+        target: Callable[[], int],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.target = target
+        self._wanted = target
+        self.target = target()
         self._clock = clock
         self._ended = {t.number: t.epochs for t in known.trials if counts(t)}
         self._running: dict[int, tuple[int, int]] = {}  # epochs done, epochs asked for
@@ -37,6 +43,7 @@ class Pace:
 
     def trial_started(self, spec: TrialSpec) -> None:
         """A trial has a worker."""
+        self.target = self._wanted()
         self._began = self._began if self._began is not None else self._clock()
         before = self._running.get(spec.number, (0, 0))[0]
         self._running[spec.number] = (before, int(spec.train.get("epochs", 0)))

@@ -43,7 +43,7 @@ class LiveTable:
         console: Console,
         *,
         known: SweepResult,
-        target: int,
+        target: Callable[[], int],
         trial_folder: Callable[[int], Path],
     ) -> None:
         self._objective = known.objective

@@ -16,7 +16,7 @@ from sweeps.types import Objective, SweepResult, TrialResult, TrialState
 
 def test_lines_tell_the_story_without_control_characters() -> None:
     out = io.StringIO()
-    play(Lines(out, known=KNOWN, target=8))
+    play(Lines(out, known=KNOWN, target=lambda: 8))
     said = re.sub(", about [0-9]+ s left", "", out.getvalue())
     assert said.splitlines() == [
         "trial 0 started: n_layers=3, lr=0.00123",
@@ -29,13 +29,13 @@ def test_lines_tell_the_story_without_control_characters() -> None:
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    play(Lines(None, known=KNOWN, target=8))
+    play(Lines(None, known=KNOWN, target=lambda: 8))
     assert capsys.readouterr().out == ""
 
 
 def test_json_lines_hold_what_happened() -> None:
     out = io.StringIO()
-    play(JsonLines(out, known=KNOWN, target=8))
+    play(JsonLines(out, known=KNOWN, target=lambda: 8))
     events = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [e["event"] for e in events] == [
         *("started", "epoch", "epoch", "started", "ended", "ended")
@@ -48,7 +48,7 @@ def test_json_lines_hold_what_happened() -> None:
 
 def test_preparation_is_told_of_now_and_then_not_at_every_step() -> None:
     out = io.StringIO()
-    lines = Lines(out, known=KNOWN, target=8)
+    lines = Lines(out, known=KNOWN, target=lambda: 8)
     for done in range(256, 96_001, 256):
         lines.progress("listops train", done, 96_000)
     assert out.getvalue() == "listops train: 256 of 96,000\n"
@@ -59,5 +59,5 @@ def test_a_resumed_sweep_counts_what_was_done_before() -> None:
     known = SweepResult(name="demo", objective=Objective(), trials=(done,))
     out = io.StringIO()
     ended = TrialResult(number=1, state=TrialState.PRUNED, value=0.2, best_epoch=1, epochs=1)
-    Lines(out, known=known, target=8).trial_ended(ended)
+    Lines(out, known=known, target=lambda: 8).trial_ended(ended)
     assert "[2/8 done]" in out.getvalue()

@@ -23,7 +23,7 @@ class Clock:
 def pace(*known: TrialResult, target: int) -> tuple[Pace, Clock]:
     clock = Clock()
     result = SweepResult(name="demo", objective=Objective(), trials=known)
-    return Pace(result, target, clock=clock), clock
+    return Pace(result, lambda: target, clock=clock), clock
 
 
 def start(pace: Pace, number: int, epochs: int = 10) -> None:
@@ -95,6 +95,17 @@ def test_earlier_drivers_trials_count_and_failed_ones_do_not() -> None:
     start(ours, 1)
     end(ours, 1, 0, TrialState.FAILED)
     assert ours.done == 1
+
+
+def test_trials_that_were_asked_for_since_count_as_the_next_one_starts() -> None:
+    wanted = [1]
+    result = SweepResult(name="demo", objective=Objective(), trials=())
+    ours = Pace(result, lambda: wanted[0])
+    start(ours, 0)
+    wanted[0] = 3
+    assert ours.target == 1
+    start(ours, 1)
+    assert ours.target == 3
 
 
 def test_nothing_is_left_at_the_end() -> None:

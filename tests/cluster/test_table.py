@@ -18,7 +18,9 @@ from sweeps.types import Objective, SweepResult, TrialResult, TrialState
 
 def table(folder: Path, *, known: SweepResult = KNOWN, target: int = 8) -> LiveTable:
     console = Console(file=io.StringIO())
-    return LiveTable(console, known=known, target=target, trial_folder=lambda n: folder / str(n))
+    return LiveTable(
+        console, known=known, target=lambda: target, trial_folder=lambda n: folder / str(n)
+    )
 
 
 def drawn(table: LiveTable, width: int = 120) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from cluster.live import choose
 from cluster.placement import placement_of
 from dashboards.leaderboard import leaderboard
 from sweeps import Study, home
+from sweeps.results import published_of
 
 
 def run_and_tell(study: Study, args: argparse.Namespace, *, only: int | None = None) -> int:
@@ -58,6 +60,7 @@ def tell(study: Study, ended: Ended, out: TextIO) -> None:
         words = [f"best: trial {best.number}, {metric} {best.value:.4f} at epoch {best.best_epoch}"]
         words += [f"{key} {value:.4f}" for key, value in sorted((ended.test or {}).items())]
         print("; ".join(words), file=out)
+    print(*_beside_published(study, ended), sep="", end="", file=out)
     if ended.stopped:
         print(f"stopped: {ended.stopped}", file=out)
     print(_cost(study, ended).line(), file=out)
@@ -73,6 +76,18 @@ def tell(study: Study, ended: Ended, out: TextIO) -> None:
         sep="\n",
         file=out,
     )
+
+
+def _beside_published(study: Study, ended: Ended) -> Iterator[str]:
+    """A line for each published experiment that was run here (`baselines`), and what it came to."""
+    metric = study.spec.objective.metric
+    for trial in ended.result.trials:
+        if trial.label is None or trial.value is None:
+            continue
+        theirs = published_of(study, trial.number)
+        if theirs is not None:
+            ours = f"here {metric} {trial.value:.4f} (trial {trial.number})"
+            yield f"{trial.label}: published {theirs.metric} {theirs.value:.4g}, {ours}\n"
 
 
 def _cost(study: Study, ended: Ended) -> Cost:

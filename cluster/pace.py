@@ -31,15 +31,15 @@ class Pace:
         self._wanted = target
         self.target = target()
         self._clock = clock
-        self._ended = {t.number: t.epochs for t in known.trials if counts(t)}
+        self._ended = {t.number: t for t in known.trials if counts(t)}
         self._running: dict[int, tuple[int, int]] = {}  # epochs done, epochs asked for
         self._done = 0
         self._began: float | None = None
 
     @property
     def done(self) -> int:
-        """Trials that count as done; a failed one does not."""
-        return len(self._ended)
+        """Trials that count as done; a failed one does not, nor one that repeats another."""
+        return sum(trial.replicate_of is None for trial in self._ended.values())
 
     def trial_started(self, spec: TrialSpec) -> None:
         """A trial has a worker."""
@@ -57,14 +57,14 @@ class Pace:
         """A trial is over."""
         self._running.pop(result.number, None)
         if counts(result):
-            self._ended[result.number] = result.epochs
+            self._ended[result.number] = result
 
     def left_s(self) -> float | None:
         """Seconds until the sweep is over, at the pace so far; None before the first epoch."""
         if self._began is None or not self._done:
             return None
         asked = [of for _, of in self._running.values()]
-        usual = statistics.fmean(list(self._ended.values()) or asked or [0])
+        usual = statistics.fmean([t.epochs for t in self._ended.values()] or asked or [0])
         left = sum((usual if at < usual else of) - at for at, of in self._running.values())
         left += max(0, self.target - self.done - len(self._running)) * usual
         return left * (self._clock() - self._began) / self._done

@@ -59,15 +59,16 @@ class Standing:
         objectives = sweep.objectives()
         trials = sweep.trials()
         results = tuple(r for r in (t.standing(objectives) for t in trials) if r is not None)
-        finished = [r for r in results if r.state.is_finished]
-        failed = sum(r.state is TrialState.FAILED for r in finished)
-        done = len(finished) - failed
+        own = [r for r in results if r.replicate_of is None]
+        failed = sum(r.state is TrialState.FAILED for r in own)
+        done = sum(r.state.is_finished for r in own) - failed
+        is_done = all(r.state.is_finished for r in results)
         target = int(read_json(sweep.folder / TARGET_FILE) or spec["search"]["trials"])
         driven = sweep.is_driven()
         lock: dict[str, Any] = read_json(sweep.folder / "lock.json") or {}
         return cls(
             name=name,
-            state="running" if driven else "done" if done >= target else "interrupted",
+            state="running" if driven else "done" if done >= target and is_done else "interrupted",
             driven=driven,
             host=lock.get("host"),
             pid=lock.get("pid"),

@@ -21,12 +21,16 @@ STYLES = {
 
 
 def ranking(result: SweepResult) -> list[TrialResult]:
-    """Trials from best to worst; those without a value (and the failed ones) last, by number."""
+    """Trials from best to worst; those without a value (and the failed ones) after them, by number.
+
+    Last are those that repeat another one with a further seed: they count in its mean.
+    """
     sign = -1.0 if result.objective.mode == "max" else 1.0
 
-    def key(trial: TrialResult) -> tuple[bool, float, int]:
+    def key(trial: TrialResult) -> tuple[bool, bool, float, int]:
         scored = trial.value is not None and trial.state is not TrialState.FAILED
-        return not scored, sign * float(trial.value or 0.0) if scored else 0.0, trial.number
+        value = sign * float(trial.value or 0.0) if scored else 0.0
+        return trial.replicate_of is not None, not scored, value, trial.number
 
     return sorted(result.trials, key=key)
 
@@ -47,14 +51,15 @@ def leaderboard(
     test: Mapping[int, float] | None = None,
     driven: bool = True,
 ) -> Table:
-    """The best `rows` trials as a table for the terminal.
+    """The best `rows` trials as a table for the terminal, repeated ones as their mean and spread.
 
     test: the objective's figure on the test split by trial number, where it is known.
     driven: whether a driver is at work; without one no trial is running, whatever its record says.
     """
-    shown = ranking(result)[:rows]
+    there = [trial for trial in ranking(result) if trial.replicate_of is None]
+    shown = there[:rows]
     metric = result.objective.metric
-    title = f"{escape(result.name)}: {len(shown)} of {len(result.trials)} trials, by {metric}"
+    title = f"{escape(result.name)}: {len(shown)} of {len(there)} trials, by {metric}"
     view = Table(title=title, title_justify="left", title_style="bold")
     for name in ("#", "trial"):
         view.add_column(name, justify="right")
@@ -66,7 +71,8 @@ def leaderboard(
     view.add_column("time", justify="right")
     view.add_column("what the search chose", overflow="fold")
     for rank, trial in enumerate(shown, 1):
-        cells = [str(rank), str(trial.number), number(trial.value)]
+        spread = f" +- {number(trial.spread)}" if trial.spread is not None else ""
+        cells = [str(rank), str(trial.number), f"{number(trial.value)}{spread}"]
         if test:
             cells.append(number(test.get(trial.number)))
         style = STYLES.get(trial.state, "")

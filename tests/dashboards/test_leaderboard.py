@@ -54,6 +54,17 @@ def test_without_a_driver_no_trial_is_running() -> None:
     assert " interrupted " in shown(driven=False)
 
 
+def test_seeds_are_shown_as_their_mean_and_spread() -> None:
+    first = TrialResult(number=0, state=TrialState.COMPLETED, value=0.5, repeats=(0.25, 0.75))
+    second = TrialResult(number=1, state=TrialState.COMPLETED, value=0.75, replicate_of=0)
+    result = SweepResult(name="seeds", objective=Objective(), trials=(first, second))
+    assert [t.number for t in ranking(result)] == [0, 1]
+    out = StringIO()
+    Console(file=out, width=160).print(leaderboard(result))
+    assert "seeds: 1 of 1 trials" in out.getvalue()
+    assert "0.5000 +- 0.3536" in out.getvalue()
+
+
 def test_an_error_is_cut_short_and_is_no_markup() -> None:
     assert "[bold]no[/bold] xxx" in shown()
     assert len(brief("x" * 99)) == 60

@@ -18,15 +18,17 @@ from sweeps.types import TrialState
 
 pytestmark = [pytest.mark.ray]
 
+EPOCHS = 4
+
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Iterator[Path]:
-    """The YAML of five trials of six epochs, about half a second each."""
+    """The YAML of five trials of four epochs, about half a second each."""
     model = {"name": "lab.faulty", "delay_s": 0.12}
     tiny(
         tmp_path,
         model=model,
-        train={"epochs": 6},
+        train={"epochs": EPOCHS},
         search={"trials": 5},
         resources={"concurrent": 2},
     )
@@ -56,13 +58,13 @@ def test_a_killed_driver_is_resumed_where_it_was(sweep: Path) -> None:
         times = [json.loads(line)["time"] for line in lines]
         # A worker may outlive its driver by a moment, and finish the epoch it is in.
         assert sum(t < killed for t in times) in (epochs, epochs + 1), "no epoch is trained twice"
-        assert len(times) == 6
+        assert len(times) == EPOCHS
 
 
 @pytest.mark.slow
 def test_a_checkpoint_that_is_truncated_while_nobody_drives_costs_one_epoch(sweep: Path) -> None:
     with start(sweep) as driver:
-        driver.until(lambda events: mid_sweep(events) and 2 <= events[-1].get("epoch", 0) < 6)
+        driver.until(lambda events: mid_sweep(events) and 2 <= events[-1].get("epoch", 0) < EPOCHS)
         running = training_pids(sweep)
         driver.kill()
     while any(psutil.pid_exists(pid) for pid in running):

@@ -6,7 +6,7 @@ A real Ray cluster of several raylets on this machine: a head without CPUs and t
 from __future__ import annotations
 
 import contextlib
-import json
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -14,7 +14,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from driver_process import Driver, epochs_on_disk, mid_sweep, resume, start, training_pids
+from driver_process import (
+    epochs_on_disk,
+    mid_sweep,
+    start,
+    training_pids,
+    wait_for_shipper,
+)
 from engine_contract import check_record, tiny
 
 from cluster import nodes
@@ -32,26 +38,38 @@ QUICK = {
 }
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[nodes.LocalCluster]:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nodes.LocalCluster]:
+    """One cluster for the module: a start costs ten seconds and more."""
+    folder = tmp_path_factory.mktemp("faults")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-        patch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(folder / "token"))
         patch.delenv("RAY_AUTH_TOKEN", raising=False)
         for key, value in QUICK.items():
             patch.setenv(key, value)
-        cluster = nodes.up(str(tmp_path), workers=3, cpus=1, name="faults")
+        cluster = nodes.up(str(folder), workers=3, cpus=1, name="faults")
         try:
             yield cluster
         finally:
             nodes.down(nodes.load("faults") or cluster)
 
 
-def sweep(home: Path, trials: int) -> None:
-    """Write a sweep of trials of eight epochs of about a second."""
+@pytest.fixture
+def cluster(shared: nodes.LocalCluster) -> nodes.LocalCluster:
+    """The cluster, with a new node for each that the test before has ended."""
+    current = nodes.load("faults") or shared
+    lacking = 3 - sum(any(node.alive()) for node in current.nodes if node.name != "head")
+    for _ in range(lacking):
+        current = current.add_node(f"spare{len(current.nodes)}", cpus=1)
+    return current
+
+
+def sweep(home: Path, trials: int, epochs: int = 8) -> None:
+    """Write a sweep of trials of epochs of about a second, of which none may fail."""
     model = {"name": "lab.faulty", "delay_s": 0.25}
-    search = {"trials": trials}
-    tiny(home, model=model, train={"epochs": 8}, search=search, resources={"concurrent": 3})
+    search = {"trials": trials, "max_failures": 0}
+    tiny(home, model=model, train={"epochs": epochs}, search=search, resources={"concurrent": 3})
 
 
 def busy_node(cluster: nodes.LocalCluster, home: Path) -> nodes.Node:
@@ -77,21 +95,23 @@ def all_train(events: list[dict[str, object]]) -> bool:
     return len({e["number"] for e in events if e["event"] == "epoch"}) >= 3
 
 
-def lost(driver: Driver) -> int:
-    """How many losses the driver spoke of."""
-    notes = [e["text"] for e in driver.events if e["event"] == "note"]
-    return sum("lost its worker" in note for note in notes)
-
-
-def test_a_node_dies_and_another_joins(cluster: nodes.LocalCluster, tmp_path: Path) -> None:
+def test_a_node_dies_and_another_joins(
+    cluster: nodes.LocalCluster, tmp_path: Path, database: Path
+) -> None:
+    """The sweep is tracked, so that MLflow's record can be compared with the files."""
+    shutil.copy(database, tmp_path)
     sweep(tmp_path, trials=6)
-    with start(tmp_path, "--address", cluster.address) as driver:
+    options = ("--json", "--no-test")
+    with start(tmp_path, "--address", cluster.address, options=options) as driver:
         driver.until(all_train)
+        since = time.time()
         end(busy_node(cluster, tmp_path))
         cluster.add_node("late", cpus=1)
-        assert driver.wait() == 0
-        assert lost(driver) == 1
-    check_record(tmp_path, "tiny", trials=6)
+        assert driver.wait() == 0, driver.error
+        assert driver.losses() == 1
+        driver.tell_recovery(since)
+    wait_for_shipper(tmp_path)
+    check_record(tmp_path, "tiny", trials=6, tracked=True)
 
 
 def test_a_hung_node_comes_back_as_a_zombie_and_writes_nothing(
@@ -101,14 +121,34 @@ def test_a_hung_node_comes_back_as_a_zombie_and_writes_nothing(
     with start(tmp_path, "--address", cluster.address) as driver:
         driver.until(all_train)
         frozen = list(busy_node(cluster, tmp_path).alive())
+        since = time.time()
         for process in frozen:
             process.send_signal(signal.SIGSTOP)
-        driver.until(lambda events: lost(driver) == 1)
+        driver.until(lambda events: driver.losses() == 1)
         driver.until(lambda events: events[-1]["event"] == "started")
         for process in frozen:
-            process.send_signal(signal.SIGCONT)
-        assert driver.wait() == 0
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+        assert driver.wait() == 0, driver.error
+        assert driver.losses() == 1
+        driver.tell_recovery(since)
+        psutil.wait_procs(frozen, timeout=60)
     check_record(tmp_path, "tiny", trials=4)
+    assert not list(tmp_path.glob("sweeps/tiny/trials/*/error.txt"))
+
+
+def test_a_node_that_hangs_while_it_prepares_the_data_is_done_without(
+    cluster: nodes.LocalCluster, tmp_path: Path
+) -> None:
+    sweep(tmp_path, trials=2, epochs=2)
+    frozen = list(next(n for n in cluster.nodes if n.name != "head" and any(n.alive())).alive())
+    for process in frozen:
+        process.send_signal(signal.SIGSTOP)
+    with start(tmp_path, "--address", cluster.address) as driver:
+        assert driver.wait() == 0, driver.error
+    for process in frozen:
+        process.kill()
+    check_record(tmp_path, "tiny", trials=2)
 
 
 def test_all_nodes_die_and_come_back(cluster: nodes.LocalCluster, tmp_path: Path) -> None:
@@ -118,19 +158,21 @@ def test_all_nodes_die_and_come_back(cluster: nodes.LocalCluster, tmp_path: Path
         for node in cluster.nodes:
             if node.name != "head":
                 end(node)
-        time.sleep(5.0)
         there = epochs_on_disk(tmp_path)
-        cluster.add_node("again1", cpus=2)
-        assert driver.wait() == 0
-        assert lost(driver) == 3
+        driver.until(lambda events: driver.losses() == 3)
+        since = time.time()
+        cluster.add_node("again", cpus=2)
+        assert driver.wait() == 0, driver.error
+        assert driver.losses() == 3
+        driver.tell_recovery(since)
     assert all(epochs >= there.get(n, 0) for n, epochs in epochs_on_disk(tmp_path).items())
     check_record(tmp_path, "tiny", trials=4)
 
 
-def test_the_gcs_is_killed_and_resume_goes_on_with_another_cluster(
+def test_the_gcs_is_killed_and_the_sweep_goes_on_without_that_cluster(
     cluster: nodes.LocalCluster, tmp_path: Path
 ) -> None:
-    """Without fault-tolerant storage the cluster is lost; the sweep is not."""
+    """Without fault-tolerant storage the cluster is lost; the sweep is not. (It comes last.)"""
     sweep(tmp_path, trials=4)
     with start(tmp_path, "--address", cluster.address) as driver:
         driver.until(mid_sweep)
@@ -138,8 +180,9 @@ def test_the_gcs_is_killed_and_resume_goes_on_with_another_cluster(
         assert driver.wait() != 0
         finished = set(driver.numbers("ended"))
     nodes.down(cluster)
-    with resume(tmp_path) as again:
-        assert again.wait() == 0
+    since = time.time()
+    with driver.continued() as again:
+        assert again.wait() == 0, again.error
+        again.tell_recovery(since)
         assert not finished & set(again.numbers("started"))
     check_record(tmp_path, "tiny", trials=4)
-    assert json.loads((tmp_path / "sweeps/tiny/spec.json").read_text())["name"] == "tiny"

@@ -41,6 +41,7 @@ def test_two_processes_train_a_trial_and_outlive_the_loss_of_one(tmp_path: Path)
     assert attempts.count("\n") == 1, "rank 1 writes nothing"
 
 
+@pytest.mark.slow
 def test_an_error_of_all_ranks_is_the_trials_own(tmp_path: Path) -> None:
     model = {"name": "lab.faulty", "fault": "raise", "at": 1}
     search = {"trials": 1, "max_failures": 0}

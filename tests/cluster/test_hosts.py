@@ -1,4 +1,4 @@
-"""A head that loses its power and is started again at the same address.
+"""Hosts that lose their power: the head, with and without storage of its own, and the driver's.
 
 Each host is a network namespace with its own name; needs root.
 """
@@ -6,10 +6,12 @@ Each host is a network namespace with its own name; needs root.
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from driver_process import start
 from engine_contract import check_record, tiny
@@ -34,9 +36,11 @@ QUICK = {
 class Cluster:
     """A head without CPUs and two workers."""
 
-    def __init__(self, there: list[Host]) -> None:
+    def __init__(self, there: list[Host], storage: Path) -> None:
         self.head, self.one, self.two = there
         self.address = f"{self.head.address}:{PORT}"
+        # Fault-tolerant storage of the GCS; used where a test asks for it.
+        self.storage = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(storage)}
 
     def boot_head(self) -> None:
         self.head.boot("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")
@@ -58,7 +62,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         for key, value in QUICK.items():
             patch.setenv(key, value)
         with hosts("s4head", "s4one", "s4two") as there:
-            yield Cluster(there)
+            yield Cluster(there, tmp_path / "gcs")
 
 
 def sweep(home: Path, trials: int = 4, epochs: int = 8) -> None:
@@ -71,6 +75,17 @@ def sweep(home: Path, trials: int = 4, epochs: int = 8) -> None:
 def both_train(events: list[dict[str, object]]) -> bool:
     """Two trials have an epoch each."""
     return len({e["number"] for e in events if e["event"] == "epoch"}) >= 2
+
+
+def again_as_it_was(host: Host, program: str) -> None:
+    """SIGKILL the process of a host that runs `program`, and start it with the same words."""
+    found = [psutil.Process(pid) for pid in host.pids()]
+    process = next(p for p in found if p.name() == program)
+    words, environment = process.cmdline(), process.environ()
+    process.kill()
+    process.wait()
+    detached = ("sh", "-c", '"$@" >/dev/null 2>&1 &', "sh")
+    subprocess.run([*host.enter, *detached, *words], env=environment, check=True)
 
 
 def test_a_head_without_storage_dies_and_the_sweep_goes_on_under_the_next(
@@ -93,3 +108,39 @@ def test_a_head_without_storage_dies_and_the_sweep_goes_on_under_the_next(
             assert not set(driver.numbers("ended")) & set(again.numbers("started"))
     result = check_record(tmp_path, "tiny", trials=4)
     assert len(result.trials) == 4
+
+
+def test_a_gcs_with_storage_dies_and_comes_back_and_the_sweep_does_not_notice(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RocksDB on a disk that outlives it: no trial is started again, no epoch repeated."""
+    sweep(tmp_path)
+    for key, value in cluster.storage.items():
+        monkeypatch.setenv(key, value)
+    cluster.boot()
+    with start(tmp_path, "--address", cluster.address, host=cluster.one) as driver:
+        driver.until(both_train)
+        again_as_it_was(cluster.head, "gcs_server")
+        assert driver.wait() == 0, driver.error
+        assert driver.losses() == 0
+        assert sorted(driver.numbers("started")) == [0, 1, 2, 3]
+    check_record(tmp_path, "tiny", trials=4)
+
+
+def test_the_host_of_the_driver_dies_and_another_host_goes_on(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """The heartbeat of the lost driver runs out first: the other host waits for it by itself."""
+    sweep(tmp_path)
+    cluster.boot()
+    with start(tmp_path, "--address", cluster.address, host=cluster.one) as driver:
+        driver.until(both_train)
+        cluster.one.cut()
+        since = time.time()
+        assert driver.wait() != 0
+        with driver.continued("--address", cluster.address, host=cluster.two) as again:
+            assert again.wait() == 0, again.error
+            again.tell_recovery(since)
+            assert "Waiting for a sign of life" in again.error
+            assert not set(driver.numbers("ended")) & set(again.numbers("started"))
+    check_record(tmp_path, "tiny", trials=4)

@@ -1,8 +1,9 @@
-"""MLflow is away for a minute while a real driver runs its sweep."""
+"""MLflow is away while a real driver runs its sweep: for a minute, from the start, for ever."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 from driver_process import Driver, start, wait_for_shipper
-from engine_contract import check_record, tiny
+from engine_contract import check_record, check_tracked, tiny
 
 from dashboards import server
-from dashboards.shipper import lag
+from dashboards.shipper import lag, sync
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -80,3 +81,39 @@ def test_mlflow_is_down_for_a_minute_in_mid_sweep(tmp_path: Path, store: Path) -
         with serving(store, port_of(first.url)):
             wait_for_shipper(tmp_path, first.url)
             check_record(tmp_path, "tiny", trials=4, uri=first.url, tracked=True)
+
+
+def test_mlflow_is_away_from_the_start_and_for_ever(
+    tmp_path: Path, store: Path, database: Path
+) -> None:
+    """The sweep is whole without it; another store is filled from the files; then it comes up."""
+    sweep(tmp_path, delay_s=0.02)
+    uri = f"http://127.0.0.1:{server.any_port('127.0.0.1')}"
+    with run(tmp_path, uri) as driver:
+        assert driver.wait() == 0, driver.error
+        assert "`s4sweep sync tiny` helps" in driver.error
+    check_record(tmp_path, "tiny", trials=4)
+    with Driver(tmp_path, "status", "tiny", "--tracking-uri", uri, "--json") as status:
+        assert status.wait() == 0
+    assert lag(tmp_path, "tiny", uri).lines == 24
+    # For ever: the shipper is given up, and the store of the home takes its place.
+    shipper = shipper_of(tmp_path)
+    shipper.kill()
+    shipper.wait(timeout=30)
+    shutil.copy(database, tmp_path)
+    sync(tmp_path, "tiny")
+    check_tracked(tmp_path, "tiny")
+    with serving(store, port_of(uri)):
+        sync(tmp_path, "tiny", uri)
+        check_tracked(tmp_path, "tiny", uri)
+    kept = json.loads((tmp_path / "sweeps/tiny/ship.json").read_text())
+    assert len(kept) == 2, "one account for each store"
+
+
+def shipper_of(home: Path) -> psutil.Process:
+    """The process that ships the sweep of a home."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "dashboards.shipper" in words and str(home) in words:
+            return process
+    raise LookupError(f"no shipper for {home}")

@@ -38,6 +38,10 @@ class TestRay(EngineContract):
     def run(self) -> Run:
         return run_on_ray
 
+    @pytest.mark.slow  # the same error three times in a row goes the same way
+    def test_too_many_failures_end_the_sweep(self, run: Run, tmp_path: Path) -> None:
+        super().test_too_many_failures_end_the_sweep(run, tmp_path)
+
 
 @pytest.mark.slow
 class TestRayFused(FusedContract):

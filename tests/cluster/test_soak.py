@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from driver_process import resume, start, training_pids
+from driver_process import start, training_pids
 from engine_contract import check_record, tiny
+
+from dashboards.shipper import sync
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 TRIALS = int(os.environ.get("S4SWEEP_SOAK_TRIALS", "200"))
-EVERY_S = 6.0
+EVERY_S = (3.0, 9.0)
 DRIVER_KILLS = 2
 
 
@@ -29,7 +32,7 @@ def killing(home: Path, seed: int) -> Iterator[Callable[[], int]]:
     kills = [0]
 
     def loop() -> None:
-        while not done.wait(EVERY_S):
+        while not done.wait(draw.uniform(*EVERY_S)):
             with contextlib.suppress(ProcessLookupError, IndexError, ValueError):
                 os.kill(draw.choice(training_pids(home)), signal.SIGKILL)
                 kills[0] += 1
@@ -43,9 +46,11 @@ def killing(home: Path, seed: int) -> Iterator[Callable[[], int]]:
         thread.join()
 
 
-def test_a_soak_of_random_kills_ends_with_exactly_the_trials(tmp_path: Path) -> None:
+def test_a_soak_of_random_kills_ends_with_exactly_the_trials(
+    tmp_path: Path, database: Path
+) -> None:
     model = {"name": "lab.faulty", "delay_s": 0.02}
-    search = {"trials": TRIALS}
+    search = {"trials": TRIALS, "max_failures": 0}
     tiny(tmp_path, model=model, search=search, train={"epochs": 2}, resources={"concurrent": 2})
     with killing(tmp_path, seed=0) as kills:
         driver = start(tmp_path)
@@ -54,11 +59,14 @@ def test_a_soak_of_random_kills_ends_with_exactly_the_trials(tmp_path: Path) -> 
             with driver:
                 driver.until(lambda events, there=there: _ended(tmp_path) >= there)
                 driver.kill()
-            driver = resume(tmp_path)
+            driver = driver.continued()
         with driver:
             assert driver.wait() == 0
         assert kills() > 0
-    result = check_record(tmp_path, "tiny", trials=TRIALS)
+        print(f"{kills()} workers and {DRIVER_KILLS} drivers were killed")
+    shutil.copy(database, tmp_path)
+    sync(tmp_path, "tiny")
+    result = check_record(tmp_path, "tiny", trials=TRIALS, tracked=True)
     assert len(result.trials) == TRIALS, "no trial had to be replaced"
 
 

@@ -93,6 +93,7 @@ def hosts(*names: str) -> Iterator[list[Host]]:
         for host in there:
             inside, outside = f"{host.name}-in", f"{host.name}-out"
             _ip("netns", "add", host.name)
+            _ip("link", "del", outside, check=False)  # the kernel takes its time with the last one
             _ip("link", "add", outside, "type", "veth", "peer", "name", inside)
             _ip("link", "set", outside, "master", bridge, "up")
             _ip("link", "set", inside, "netns", host.name)

@@ -63,7 +63,7 @@ def leaderboard(
     view = Table(title=title, title_justify="left", title_style="bold")
     for name in ("#", "trial"):
         view.add_column(name, justify="right")
-    view.add_column(metric, justify="right", style="bold")
+    view.add_column(metric, justify="right", style="bold", no_wrap=True)
     if test:
         view.add_column(metric.replace("val/", "test/"), justify="right")
     view.add_column("state")

@@ -21,7 +21,7 @@ from s4core.train.report import EpochReport
 from sweeps.files import read_json
 from sweeps.lease import is_alive, read_lock
 from sweeps.outcome import Outcome
-from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec, TrialState
+from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec
 
 __all__ = ["Line", "SweepRecord", "TrialRecord", "flatten", "read_json", "whole_lines"]
 
@@ -111,23 +111,13 @@ class TrialRecord:
 
     def standing(self, objectives: Sequence[Objective]) -> TrialResult | None:
         """How the trial ended, or what its curve says so far; None until it has started."""
-        ended, spec = self.result(), self.spec()
-        if ended is not None or spec is None:
+        ended = self.result()
+        if ended is not None or (spec := self.spec()) is None:
             return ended
         outcome = Outcome(objectives)
         for line in self.curve():
             outcome.add(line.report)
-        return TrialResult(
-            number=self.number,
-            state=TrialState.RUNNING,
-            value=outcome.value,
-            best_epoch=outcome.best_epoch,
-            epochs=outcome.epochs,
-            params=spec.params,
-            values=outcome.values,
-            seconds=outcome.seconds,
-            spared=outcome.spared,
-        )
+        return outcome.so_far(spec)
 
 
 @dataclasses.dataclass(frozen=True)

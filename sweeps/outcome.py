@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -55,16 +56,18 @@ class Outcome:
         else:
             is_early = self.stopped_by == "patience"
             state = TrialState.STOPPED if is_early else TrialState.COMPLETED
+        return dataclasses.replace(self.so_far(spec), state=state, error=error, ended=time.time())
+
+    def so_far(self, spec: TrialSpec) -> TrialResult:
+        """Say how the trial stands while it runs."""
         return TrialResult(
             number=spec.number,
-            state=state,
+            state=TrialState.RUNNING,
             value=self.value,
             best_epoch=self.best_epoch,
             epochs=self.epochs,
-            error=error,
             params=spec.params,
             values=self.values,
             seconds=self.seconds,
             spared=self.spared,
-            ended=time.time(),
         )

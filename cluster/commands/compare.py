@@ -32,11 +32,13 @@ def main(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from dashboards.leaderboard import value
+
     table = Table(title="sweeps", title_justify="left")
     for column in rows[0]:
         table.add_column(column)
     for row in rows:
-        table.add_row(*map(_cell, row.values()))
+        table.add_row(*("-" if v is None else value(v) for v in row.values()))
     console = Console()
     console.print(table)
     table = Table(title="where the best trials differ", title_justify="left")
@@ -48,9 +50,3 @@ def main(args: argparse.Namespace) -> int:
     if table.row_count:
         console.print(table)
     return 0
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "-" if value is None else str(value)

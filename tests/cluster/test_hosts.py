@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from driver_process import start
+from driver_process import Driver, start
 from engine_contract import check_record, tiny
 from hosts import PORT, Host, hosts
 
@@ -88,6 +88,15 @@ def again_as_it_was(host: Host, program: str) -> None:
     subprocess.run([*host.enter, *detached, *words], env=environment, check=True)
 
 
+def goes_on(driver: Driver, cluster: Cluster, host: Host, since: float) -> str:
+    """Do on a host what the driver's words say goes on with the sweep; what that one said."""
+    with driver.continued("--address", cluster.address, host=host) as again:
+        assert again.wait() == 0, again.error
+        again.tell_recovery(since)
+        assert not set(driver.numbers("ended")) & set(again.numbers("started"))
+    return again.error
+
+
 def test_a_head_without_storage_dies_and_the_sweep_goes_on_under_the_next(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -101,11 +110,7 @@ def test_a_head_without_storage_dies_and_the_sweep_goes_on_under_the_next(
         cluster.one.cut()
         cluster.two.cut()
         cluster.boot()
-        since = time.time()
-        with driver.continued("--address", cluster.address, host=cluster.one) as again:
-            assert again.wait() == 0, again.error
-            again.tell_recovery(since)
-            assert not set(driver.numbers("ended")) & set(again.numbers("started"))
+        goes_on(driver, cluster, cluster.one, since=time.time())
     result = check_record(tmp_path, "tiny", trials=4)
     assert len(result.trials) == 4
 
@@ -138,9 +143,5 @@ def test_the_host_of_the_driver_dies_and_another_host_goes_on(
         cluster.one.cut()
         since = time.time()
         assert driver.wait() != 0
-        with driver.continued("--address", cluster.address, host=cluster.two) as again:
-            assert again.wait() == 0, again.error
-            again.tell_recovery(since)
-            assert "Waiting for a sign of life" in again.error
-            assert not set(driver.numbers("ended")) & set(again.numbers("started"))
+        assert "Waiting for a sign of life" in goes_on(driver, cluster, cluster.two, since)
     check_record(tmp_path, "tiny", trials=4)

@@ -12,6 +12,7 @@ from s4core.convert.lssl import load_lssl_layer
 from s4core.convert.s4 import (
     load_s4_backbone,
     load_s4_block,
+    load_s4_layer,
     load_s4_model,
     load_s4d_layer,
     load_s4nd_layer,
@@ -25,6 +26,7 @@ __all__ = [
     "load_lssl_layer",
     "load_s4_backbone",
     "load_s4_block",
+    "load_s4_layer",
     "load_s4_model",
     "load_s4d_layer",
     "load_s4nd_layer",

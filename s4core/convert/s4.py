@@ -69,6 +69,16 @@ def load_s4_block(block: Block, state: Mapping[str, Any]) -> None:
     arrays.done()
 
 
+def load_s4_layer(layer: SSMLayer, state: Mapping[str, Any]) -> None:
+    """Load an S4Block without output layer (final_act None), or its FFTConv: any channels.
+
+    The layer then gives what the official one gives before its activation, (B, L, channels * H).
+    """
+    arrays = Arrays(state, ignore=_IGNORED)
+    _layer(layer, arrays.below("layer." if "layer.D" in arrays else ""))
+    arrays.done()
+
+
 def load_s4nd_layer(layer: S4ND, state: Mapping[str, Any]) -> None:
     """Load an S4ND module without pointwise layers (linear=True): D and kernel.0, kernel.1, ..."""
     arrays = Arrays(state, ignore=_IGNORED)
@@ -187,10 +197,20 @@ def _s4_block(block: Block, arrays: Arrays) -> None:
         _s4nd(layer, arrays)
     else:
         assert isinstance(layer, SSMLayer)
-        assign(layer.D, arrays.take("layer.D"), "layer.D")
-        _kernel(layer.ssm, arrays.below("layer.kernel."))
-    if block.output.linear is not None:
-        assign_linear(block.output.linear, arrays, "output_linear.0.")
+        _layer(layer, arrays.below("layer."))
+    linear = block.output.linear
+    if linear is not None:
+        if not any(name.startswith("output_linear.") for name in arrays):
+            raise ConversionError(
+                "the foreign block has no output layer: build ours with final_act none, or load "
+                "its layer alone by load_s4_layer."
+            )
+        assign_linear(linear, arrays, "output_linear.0.")
+
+
+def _layer(layer: SSMLayer, arrays: Arrays) -> None:
+    assign(layer.D, arrays.take("D"), "layer.D")
+    _kernel(layer.ssm, arrays.below("kernel."))
 
 
 def _s4nd(layer: S4ND, arrays: Arrays) -> None:

@@ -85,6 +85,28 @@ def test_a_block_tuned_to_another_length_is_tuned_anew(dtype):
     assert_close(block(values["x"].to(dtype)), values["y"])
 
 
+@pytest.mark.parametrize("prefix", ["", "layer."])
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("diag_lin_bidirectional_ch2", {"structure": "diagonal", "init": "lin", "channels": 2}),
+        ("dplr_legs", {}),
+        ("dplr_fout_rank2", {"init": "fout", "rank": 2}),
+    ],
+)
+def test_a_bare_layer_gives_all_its_channels(name, fields, prefix, dtype):
+    """An S4Block without its output layer holds what its FFTConv holds, one level deeper."""
+    values, _, config = load(name)
+    state = {f"kernel.{k[4:]}": v for k, v in values.items() if k.startswith("raw_")}
+    state |= {"D": values["D"], "kernel.l_kernel": torch.tensor(0)}
+    bidirectional = config.get("bidirectional", False)
+    options = SystemOptions(d_model=3, d_state=8, bidirectional=bidirectional, **fields)
+    layer = make_layer(options, 3, 24).to(dtype)
+    convert.load_s4_layer(layer, {prefix + k: v for k, v in state.items()})
+    y = layer(values["u"].to(dtype).transpose(1, 2)).transpose(1, 2)
+    assert_close(y, values["y_official"])
+
+
 def test_the_minimal_s4d_layer(dtype):
     values, state, _ = load("s4d_minimal")
     block = s4_block(dtype, structure="diagonal", init="lin")
@@ -154,6 +176,9 @@ def test_weights_that_do_not_fit_are_named():
     _, state, _ = load("s4block_dplr")
     with pytest.raises(convert.ConversionError, match="no 'layer.D'"):
         convert.load_s4_block(s4_block(), {k: v for k, v in state.items() if k != "layer.D"})
+    with pytest.raises(convert.ConversionError, match=r"no output layer.* by load_s4_layer"):
+        bare = {k: v for k, v in state.items() if not k.startswith("output_linear")}
+        convert.load_s4_block(s4_block(), bare)
     with pytest.raises(convert.ConversionError, match="1 foreign weights have no place.*: extra"):
         convert.load_s4_block(s4_block(), {**state, "extra": np.zeros(1)})
     with pytest.raises(convert.ConversionError, match=r"layer.D is \(1, 4\).* wants \(2, 4\)"):

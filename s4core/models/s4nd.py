@@ -15,11 +15,14 @@ class Config(SystemOptions):
 
     out_channels: so many features, each with a kernel for every feature of the input, in place of
         a kernel a feature; 0 for the latter.
+    l_max: how far the kernels reach along each axis, [] as far as the axes: a model of 32 x 32
+        with l_max [16, 16] takes the weights of one of 16 x 16.
     """
 
     bidirectional: bool = True
     trank: int = 1
     out_channels: int = 0
+    l_max: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -29,6 +32,8 @@ class Config(SystemOptions):
                 f"need out_channels >= 0, and channels 1 beside it; got {self.out_channels} and "
                 f"{self.channels}."
             )
+        if any(extent < 1 for extent in self.l_max):
+            raise ValueError(f"need l_max >= 1 along every axis, got {list(self.l_max)}.")
         if self.sobolev != 0.0:
             raise ValueError(f"s4nd has no filter along its axes: got sobolev={self.sobolev}.")
         if self.block_pool != "none":
@@ -41,16 +46,21 @@ def build(config: Config, shape: TaskShape) -> SequenceModel:
     if shape.ragged and len(axes) > 1:
         raise ValueError("images of several axes have no lengths: s4nd cannot take a ragged task.")
 
-    def make_mixer(d_model: int, l_max: int) -> S4ND:
+    if config.l_max and len(config.l_max) != len(axes):
+        raise ValueError(f"need an l_max for each of the axes {axes}, got {list(config.l_max)}.")
+    reach = tuple(map(min, axes, config.l_max or axes))
+
+    def make_mixer(d_model: int, length: int) -> S4ND:
         channels = config.out_channels or config.channels
         kernels = channels * config.trank * (2 if config.bidirectional else 1)
         return S4ND(
-            [make_system(config, d_model, l_max=extent, kernels=kernels) for extent in axes],
+            [make_system(config, d_model, l_max=extent, kernels=kernels) for extent in reach],
             axes,
             channels=channels,
             trank=config.trank,
             bidirectional=config.bidirectional,
             mix=config.out_channels > 0,
+            l_max=reach,
         )
 
     return stack_model(config, shape, make_mixer)

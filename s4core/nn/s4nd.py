@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s4core.ops import fft_conv
@@ -22,6 +23,8 @@ class S4ND(nn.Module):
     systems: one for each axis, with channels * trank kernels (twice as many if bidirectional, the
     second half acts backwards), in the order "(direction r c)". axes: the extents at rate 1; the
     input is a row-major flattening of them, (B, L1 * ... * Ld, H); a single axis may be shorter.
+    l_max: how far the kernels reach along each axis at rate 1, None over all of it; beyond they are
+    0, as published where the input is larger than l_max.
     mix: sum over the features, so that the output has `channels` features, each with a kernel for
     every one of the input (a full convolution).
     Source: S4ND, arXiv:2210.06583, eqs. 6 to 9 and appendix B for the rank.
@@ -36,6 +39,7 @@ class S4ND(nn.Module):
         trank: int = 1,
         bidirectional: bool = True,
         mix: bool = False,
+        l_max: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         kernels = channels * trank * (2 if bidirectional else 1)
@@ -43,6 +47,7 @@ class S4ND(nn.Module):
             raise ValueError(f"need a system of {kernels} kernels for each of the axes {axes}.")
         self.systems = nn.ModuleList(systems)
         self.axes, self.trank, self.bidirectional = axes, trank, bidirectional
+        self.l_max = axes if l_max is None else l_max
         self.d_model: int = systems[0].d_model
         self.mix, self.d_output = mix, channels if mix else channels * self.d_model
         self.D = nn.Parameter(torch.randn(channels, self.d_model))
@@ -60,8 +65,9 @@ class S4ND(nn.Module):
         u = x.transpose(1, 2)
         y = u.reshape(x.shape[0], self.d_model, *extents)
         for i, system in enumerate(self.systems):
-            k: Tensor = system.kernel(extents[i], rate)  # type: ignore[operator]
-            y = self._along(y, k, i + 2)
+            reach = min(extents[i], round(self.l_max[i] / rate))
+            k: Tensor = system.kernel(reach, rate)  # type: ignore[operator]
+            y = self._along(y, F.pad(k, (0, extents[i] - reach)), i + 2)
         y = y.reshape(x.shape[0], self.trank, *self.D.shape, x.shape[1]).mean(1)
         y = y + u.unsqueeze(1) * self.D[..., None]
         return (y.sum(2) if self.mix else y.flatten(1, 2)).transpose(1, 2)

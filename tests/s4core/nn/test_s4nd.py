@@ -24,7 +24,8 @@ class Table(torch.nn.Module):
 
 
 def direct(layer, x):
-    """Sum over every pair of positions; kernels (direction, rank, channel, feature, step)."""
+    """Sum over every pair of positions; kernels (direction, rank, channel, feature, step) are 0
+    beyond their tables."""
     axes, T = layer.axes, layer.trank
     directions = 2 if layer.bidirectional else 1
     C = layer.D.shape[0]
@@ -35,10 +36,9 @@ def direct(layer, x):
     for to, start in itertools.product(cells, cells):
         weight = np.ones((T, C, 2))
         for i, gap in enumerate(np.subtract(to, start)):
-            if gap >= 0:
-                weight = weight * tables[i][0, ..., gap]
-            elif directions == 2:
-                weight = weight * tables[i][1, ..., -gap - 1]
+            direction, distance = (0, gap) if gap >= 0 else (1, -gap - 1)
+            if direction < directions and distance < layer.l_max[i]:
+                weight = weight * tables[i][direction, ..., distance]
             else:
                 weight = weight * 0.0
         y[(..., *to)] += weight.mean(0) * u[(slice(None), None, slice(None), *start)]
@@ -49,20 +49,31 @@ def direct(layer, x):
     return torch.from_numpy(y.reshape(x.shape[0], C * 2, -1)).transpose(1, 2)
 
 
-@pytest.mark.parametrize("axes", [(7,), (3, 4), (2, 3, 2)])
+@pytest.mark.parametrize(
+    ("axes", "l_max"),
+    [
+        ((7,), (7,)),
+        ((3, 4), (3, 4)),
+        ((2, 3, 2), (2, 3, 2)),
+        ((7,), (3,)),
+        ((6, 5), (2, 4)),
+        ((3, 2, 4), (1, 2, 2)),
+    ],
+)
 @pytest.mark.parametrize("trank", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("mix", [False, True])
-def test_axis_by_axis_equals_the_sum_over_all_offsets(axes, trank, bidirectional, mix):
+def test_axis_by_axis_equals_the_sum_over_all_offsets(axes, l_max, trank, bidirectional, mix):
     torch.manual_seed(0)
     kernels = 2 * trank * (2 if bidirectional else 1)
     layer = S4ND(
-        [Table(kernels, extent) for extent in axes],
+        [Table(kernels, extent) for extent in l_max],
         axes,
         channels=2,
         trank=trank,
         bidirectional=bidirectional,
         mix=mix,
+        l_max=l_max,
     ).double()
     x = torch.randn(2, int(np.prod(axes)), 2, dtype=torch.float64)
     assert (layer(x) - direct(layer, x)).abs().max() < 1e-12
@@ -95,6 +106,33 @@ def test_a_model_of_images_takes_twice_the_resolution_at_half_the_rate():
     assert (fine - coarse).abs().max() < 0.2 * (coarse - wrong).abs().max()
     with pytest.raises(ValueError, match="want 48 x 64 = 3072 steps at rate 0.5"):
         model(image(48, 63), None, 0.5)
+
+
+@pytest.mark.parametrize("structure", ["dplr", "diagonal"])
+def test_a_model_of_small_images_runs_over_larger_ones_with_the_kernels_that_it_has(structure):
+    """A small image on a dark ground gets within its frame what it gets alone."""
+    torch.manual_seed(0)
+    block = {"name": "s4nd", "structure": structure, "d_model": 4, "n_layers": 1, "d_state": 4}
+    small = TaskShape(d_input=1, d_output=3, length=12, axes=(3, 4), target="step_value")
+    large = TaskShape(d_input=1, d_output=3, length=35, axes=(5, 7), target="step_value")
+    one, other = build(block, small).double(), build({**block, "l_max": [3, 4]}, large).double()
+    other.load_state_dict(one.state_dict())
+    layer, wider = (model.backbone.blocks[0].mixer for model in (one, other))
+    image = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    ground = torch.zeros(2, 5, 7, 4, dtype=torch.float64)
+    ground[:, 1:4, 2:6] = image
+    inside = wider(ground.flatten(1, 2)).view_as(ground)[:, 1:4, 2:6]
+    assert (inside - layer(image.flatten(1, 2)).view_as(image)).abs().max() < 1e-12
+    # A single point is seen as far as the kernels reach.
+    point = torch.zeros(1, 5, 7, 4, dtype=torch.float64)
+    point[:, 0, 0] = 1.0
+    reached = (wider(point.flatten(1, 2)).view_as(point).abs() > 1e-12).any(-1)[0]
+    assert reached.nonzero().tolist() == [[i, j] for i in range(3) for j in range(4)]
+    assert other(torch.randn(2, 35, 1).double()).isfinite().all()
+    with pytest.raises(ValueError, match=r"an l_max for each of the axes \(5, 7\), got \[3\]"):
+        build({**block, "l_max": [3]}, large)
+    with pytest.raises(ConfigError, match="need l_max >= 1"):
+        build({**block, "l_max": [0, 3]}, large)
 
 
 def test_a_model_with_full_mixing_has_the_features_that_it_asks_for():

@@ -6,17 +6,28 @@ from s4core.config import TaskShape, config
 from s4core.nn.frequency import conv_layer
 from s4core.nn.model import SequenceModel, stack_model
 from s4core.nn.options import ConvOptions
-from s4core.nn.ssm_layer import SSMLayer
+from s4core.nn.ssm_layer import Mode, SSMLayer
 from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
 
 
 @config
 class Config(DiagonalOptions, ConvOptions):
-    """The fields of a diagonal system and of the stack around it."""
+    """The fields of a diagonal system and of the stack around it.
+
+    mode: how whole sequences are computed: conv by FFT of the kernel, scan by the recurrence in
+        blocks (causal only), auto whichever is faster. They agree to rounding.
+    """
+
+    mode: Mode = "auto"
 
     def __post_init__(self) -> None:
         ConvOptions.__post_init__(self)
         DiagonalOptions.__post_init__(self)
+        if self.mode == "scan" and (self.bidirectional or self.sobolev != 0.0):
+            raise ValueError(
+                "mode 'scan' goes forward in time: it needs bidirectional false and sobolev 0, "
+                f"got {self.bidirectional} and {self.sobolev}."
+            )
 
 
 def build(config: Config, shape: TaskShape) -> SequenceModel:
@@ -24,6 +35,6 @@ def build(config: Config, shape: TaskShape) -> SequenceModel:
 
     def make_mixer(d_model: int, l_max: int) -> SSMLayer:
         system = DiagonalSSM(d_model, config, channels=config.kernels)
-        return conv_layer(system, config)
+        return conv_layer(system, config, mode=config.mode)
 
     return stack_model(config, shape, make_mixer)

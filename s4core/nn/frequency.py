@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from s4core.nn.options import ConvOptions
-from s4core.nn.ssm_layer import SSMLayer
+from s4core.nn.ssm_layer import Mode, SSMLayer
 from s4core.ops.fftconv import fft_length
 
 
@@ -48,9 +48,9 @@ class SobolevSystem(nn.Module):
         return torch.cat([filtered[..., :length], filtered[..., n - length :].flip(-1)])
 
 
-def conv_layer(system: nn.Module, options: ConvOptions) -> SSMLayer:
+def conv_layer(system: nn.Module, options: ConvOptions, *, mode: Mode = "auto") -> SSMLayer:
     """Put a system of `options.kernels` kernels into the layer that the options ask for."""
     if options.sobolev == 0.0:
-        return SSMLayer(system, bidirectional=options.bidirectional)
+        return SSMLayer(system, bidirectional=options.bidirectional, mode=mode)
     filtered = SobolevSystem(system, options.sobolev, bidirectional=options.bidirectional)
-    return SSMLayer(filtered, bidirectional=True)
+    return SSMLayer(filtered, bidirectional=True, mode=mode)

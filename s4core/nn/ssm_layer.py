@@ -8,7 +8,7 @@ first value, which costs nothing, where adding D u costs two passes over the seq
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from ..ssm.diagonal import DiagonalSSM
 
 # Steps in a block of the recurrence between states: products of 64 rows fill the vector units.
 CHUNK = 64
+Mode = Literal["auto", "conv", "scan"]
 # Where blocks beat the FFT on a CPU: up to so many states, from so many steps on.
 BLOCK_STATES, BLOCK_LENGTH = 16, 1024
 
@@ -31,18 +32,22 @@ class SSMLayer(nn.Module):
     ssm: a system of s4core.ssm with `kernel`, `initial_state`, `step`, `d_model`, `channels`.
     bidirectional: the second half of the system's channels runs backwards in time and is added to
     the first; its first value acts at distance one.
-    Raises ValueError for a bidirectional layer over an odd number of channels.
+    mode: how whole sequences are computed: conv by FFT of the kernel, scan by the recurrence in
+    blocks, auto whichever is faster. They agree to rounding.
+    Raises ValueError for a bidirectional layer over an odd number of channels, or as a scan.
     """
 
     takes_dt: ClassVar[bool] = False
 
-    def __init__(self, ssm: Any, *, bidirectional: bool = False) -> None:
+    def __init__(self, ssm: Any, *, bidirectional: bool = False, mode: Mode = "auto") -> None:
         super().__init__()
         if bidirectional and ssm.channels % 2:
             raise ValueError(
                 f"a bidirectional layer needs a system with 2 * channels, got {ssm.channels=}."
             )
-        self.ssm, self.bidirectional = ssm, bidirectional
+        if bidirectional and mode == "scan":
+            raise ValueError("a bidirectional layer needs mode auto or conv: a scan goes one way.")
+        self.ssm, self.bidirectional, self.mode = ssm, bidirectional, mode
         self.channels: int = ssm.channels // 2 if bidirectional else ssm.channels
         self.d_model: int = ssm.d_model
         self.d_output = self.channels * self.d_model
@@ -58,8 +63,8 @@ class SSMLayer(nn.Module):
     def convolve(self, u: Float[Tensor, "B H L"], rate: float = 1.0) -> Float[Tensor, "B D L"]:
         """The same with time last; any strides of u are taken as they are.
 
-        By blocks where they are faster (see benchmarks/README.md), else by FFT: a rule of the
-        shape alone, so that reruns agree to the bit. Both agree to 1e-6 in float32.
+        Mode auto takes blocks where they are faster (see benchmarks/README.md), else the FFT: a
+        rule of the shape alone, so that reruns agree to the bit. Both agree to 1e-6 in float32.
         """
         if self._is_for_blocks(u):
             return self._by_blocks(u, None, rate)[0]
@@ -98,6 +103,8 @@ class SSMLayer(nn.Module):
         return y + (u.unsqueeze(1) * self.D).flatten(1), state
 
     def _is_for_blocks(self, u: Float[Tensor, "B H L"]) -> bool:
+        if self.mode != "auto":
+            return self.mode == "scan"
         if self.bidirectional or self.channels > 1 or not isinstance(self.ssm, DiagonalSSM):
             return False
         # Compilers want the one opaque kernel; a GPU's FFT was not measured against blocks.

@@ -56,6 +56,8 @@ def _unfusable(block: Any) -> str | None:
     mixer: Any = block.mixer
     if type(block) is not Block or type(mixer) is not SSMLayer:
         return "only blocks around a plain SSM layer are fused"
+    if mixer.mode == "scan":
+        return "only convolutions are fused, and this model has mode 'scan'"
     if type(mixer.ssm) not in (DiagonalSSM, DplrSSM) or mixer.channels != 1:
         return "only S4 and S4D of one channel are fused"
     if block.residual.kind != "add" or block.p_before > 0:

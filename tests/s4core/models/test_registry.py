@@ -39,6 +39,8 @@ def test_every_model_has_a_config_with_defaults_that_round_trips():
         ({"name": "s4d", "channels": 0}, "model: need channels >= 1, got 0."),
         ({"name": "s4d", "norm_eps": 0.0}, "model: need norm_eps > 0, got 0.0."),
         ({"name": "s4d", "norm_momentum": 0.0}, "need 0 < norm_momentum <= 1, got 0.0."),
+        ({"name": "s4d", "mode": "scan", "bidirectional": True}, "it needs bidirectional false"),
+        ({"name": "s4d", "mode": "scan", "sobolev": 0.5}, "and sobolev 0, got False and 0.5."),
         ({"name": "s4d", "pool_expand": 2}, "need a block_pool for pool_expand 2"),
         ({"name": "s4d", "gates": "gss", "d_model": 6}, "d_model divisible by bottleneck, got 6"),
         ({"name": "no.such.module"}, "model.name: no module 'no.such.module' to import"),

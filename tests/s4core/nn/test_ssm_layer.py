@@ -72,6 +72,27 @@ def test_blocks_and_fft_agree_in_values_and_gradients(name, dtype, tolerance, mo
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("length", [1, 30, 77, 130])
+def test_a_layer_asked_to_scan_gives_what_it_gives_as_a_convolution(name, channels, length):
+    system, u = SYSTEMS[name](channels), torch.randn(2, length, 4, requires_grad=True)
+    scan, conv = (SSMLayer(system, mode=mode) for mode in ("scan", "conv"))
+    conv.D = scan.D
+    leaves, weight = [u, *scan.parameters()], torch.randn(2, length, 4 * channels)
+    results = []
+    for layer in (scan, conv):
+        y = layer(u)
+        results.append([y, *torch.autograd.grad((y * weight).sum(), leaves)])
+    for one, other in zip(*results, strict=True):
+        assert (one - other).abs().max() < 1e-9 * (1 + other.abs().max())
+
+
+def test_a_bidirectional_layer_does_not_scan():
+    with pytest.raises(ValueError, match="needs mode auto or conv"):
+        SSMLayer(SYSTEMS["s4d"](2), bidirectional=True, mode="scan")
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_a_bidirectional_layer_sees_the_future_and_the_past(name):
     layer = SSMLayer(SYSTEMS[name](2), bidirectional=True)
     assert layer.d_output == 4

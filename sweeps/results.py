@@ -125,10 +125,21 @@ def test_trial(
     return trial.number, metrics
 
 
-def published_of(study: Study, number: int) -> Published | None:
-    """What was published for the experiment that a trial repeats, if it repeats one."""
+def published_of(
+    study: Study, number: int, options: Mapping[str, Any] | None = None
+) -> Published | None:
+    """What was published for the experiment that a trial repeats, if it repeats one.
+
+    options: those of `test_trial`; what was published is of the same ones.
+    """
     label = pick(study, number).label
-    return find_preset(label).published if label in preset_names() else None
+    if label not in preset_names():
+        return None
+    preset = find_preset(label)
+    if not options:
+        return preset.published
+    other = preset.zero_shot
+    return other.published if other and dict(other.data) == dict(options) else None
 
 
 def compare(studies: Sequence[Study]) -> list[dict[str, Any]]:

@@ -31,16 +31,17 @@ def main(args: argparse.Namespace) -> int:
     from sweeps.single import read_settings
 
     study = Study.open(args.name, home())
+    options = read_settings(args.data)
     with bars() as tell:
         number, metrics = test_trial(
             study,
             args.trial,
             split=args.split,
             checkpoint=args.checkpoint,
-            options=read_settings(args.data),
+            options=options,
             tell=tell,
         )
-    published = published_of(study, number)
+    published = published_of(study, number, options)
     if args.json:
         print(json.dumps({"number": number, "metrics": metrics}))
         return 0

@@ -1,9 +1,10 @@
 """The published experiments, by name: `lra/listops/s4d-legs`.
 
 One table a family stands beside this file. An entry has the blocks `objective`, `data`, `model` and
-`train`, and facts: `published` (what came out), `source` (of the number), `settings` (where the
-settings come from: papers and code do not always agree). `checked` says how a number was seen:
-confirmed (in the text), repository (in the authors' code), memory (not seen again).
+`train`, and facts: `published` (what came out), `zero_shot` (what came out on other data, without
+more training), `source` (of the number), `settings` (where the settings come from: papers and code
+do not always agree). `checked` says how a number was seen: confirmed (in the text), repository (in
+the authors' code), memory (not seen again).
 """
 
 from __future__ import annotations
@@ -38,6 +39,14 @@ class Published:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ZeroShot:
+    """A published test of the same weights on other data: `data` are the options that differ."""
+
+    data: Mapping[str, Any]
+    published: Published
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Preset:
     """One published experiment."""
 
@@ -48,6 +57,7 @@ class Preset:
     train: Mapping[str, Any]
     seed: int = 0
     published: Published | None = None
+    zero_shot: ZeroShot | None = None
     source: str = ""
     settings: str = ""
 
@@ -62,13 +72,19 @@ def find_preset(name: str) -> Preset:
     if name not in _tables():
         raise NoSuchPreset(f"no preset {name!r}: {_near(name)}")
     row = dict(_tables()[name])
-    published = row.pop("published", None)
+    published, zero_shot = row.pop("published", None), row.pop("zero_shot", None)
     return Preset(
         name=name,
         objective=Objective(**row.pop("objective")),
         published=from_mapping(Published, published) if published else None,
+        zero_shot=_zero_shot(zero_shot) if zero_shot else None,
         **row,
     )
+
+
+def _zero_shot(row: Mapping[str, Any]) -> ZeroShot:
+    published = {key: value for key, value in row.items() if key != "data"}
+    return ZeroShot(data=row["data"], published=from_mapping(Published, published))
 
 
 def preset_tree(name: Any, mark: Mark | None) -> YamlTree:

@@ -11,6 +11,7 @@ import sweeps
 from sweeps import Study, TrialSpec
 from sweeps.blocks import complete
 from sweeps.presets import find_preset, preset_names
+from sweeps.results import published_of
 
 Load = Callable[..., sweeps.SweepSpec]
 
@@ -26,13 +27,35 @@ def test_a_preset_is_a_good_sweep(load: Load, name: str) -> None:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_what_was_published_is_a_plausible_number_of_a_known_metric(name: str) -> None:
-    published = find_preset(name).published
-    if published is None:
-        return
-    split, _, metric = published.metric.partition("/")
-    assert split in ("test", "val") and metric in ("accuracy", "rmse", "mse", "bits", "perplexity")
-    assert 0 < published.value < (1 if metric == "accuracy" else 30)
-    assert published.std is None or 0 < published.std < published.value
+    preset = find_preset(name)
+    for published in (preset.published, preset.zero_shot and preset.zero_shot.published):
+        if published is None:
+            continue
+        split, _, metric = published.metric.partition("/")
+        assert split in ("test", "val")
+        assert metric in ("accuracy", "rmse", "mse", "bits", "perplexity")
+        assert 0 < published.value < (1 if metric == "accuracy" else 30)
+        assert published.std is None or 0 < published.std < published.value
+
+
+def test_speech_at_half_its_rate_was_published_for_the_weights_of_the_full_rate(
+    load: Load, tmp_path: Path
+) -> None:
+    """Read off the tables of S4D (arXiv:2206.11893) and S5 (arXiv:2208.04933) by eye."""
+    found = {n: find_preset(n).zero_shot for n in preset_names() if find_preset(n).zero_shot}
+    assert {n: z.published.value for n, z in found.items() if z} == pytest.approx({
+        "sc35/s4-legs": 0.9132, "sc35/s4-fout": 0.9159, "sc35/s4-legs-fout": 0.9072,
+        "sc35/s4d-legs": 0.9108, "sc35/s4d-inv": 0.9180, "sc35/s4d-lin": 0.9158,
+        "sc35/s5": 0.9453, "sc35/liquid-s4": 0.9,
+    })  # fmt: skip
+    assert all(z and z.data == {"rate": 2} for z in found.values())
+    study = Study.create(load("preset: sc35/s5\nbaselines: [sc35/s5]\n"), tmp_path)
+    study.recover()
+    trial = study.ask()
+    assert isinstance(trial, TrialSpec)
+    for options, value in (({}, 0.9652), ({"rate": 2}, 0.9453), ({"rate": 4}, None)):
+        published = published_of(study, trial.number, options)
+        assert (published and published.value) == value
 
 
 def test_the_long_range_arena_has_the_published_rows() -> None:

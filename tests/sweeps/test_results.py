@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import sweeps
@@ -107,6 +108,35 @@ def test_a_trial_is_tested_and_its_figures_are_kept(run: tuple[Study, Events]) -
         results.test_trial(study, 0, split="tset")
     with pytest.raises(sweeps.StudyError, match="has no trial 77"):
         results.test_trial(study, 77)
+
+
+def test_a_model_is_tested_at_half_the_sampling_rate_without_more_training(
+    load: Load, tmp_path: Path
+) -> None:
+    """Tones of two heights: the step that follows the rate hears the heights that it learned."""
+    generator = np.random.default_rng(0)
+    for word, hertz in {"low": 100.0, "high": 200.0}.items():
+        (tmp_path / "raw" / word).mkdir(parents=True)
+        for i in range(20):
+            t = np.arange(400) / 4000 + generator.random()
+            tone = np.sin(2 * np.pi * hertz * t) * (0.5 + 0.4 * generator.random())
+            soundfile.write(tmp_path / "raw" / word / f"{i}.wav", tone, 4000)
+    spec = load(f"""
+        name: tones
+        data: {{name: folder_audio, raw: {tmp_path / "raw"}, sample_rate: 4000, length: 400,
+                val: 0.2, test: 0.3}}
+        model: {{name: s5, d_model: 8, n_layers: 2, d_state: 8, blocks: 1, dt_min: 0.01}}
+        train: {{epochs: 8, batch_size: 5, lr: 0.02}}
+        search: {{trials: 1}}
+        """)
+    sweeps.run_inline(spec, tmp_path, Events())
+    study = Study.open("tones", tmp_path)
+    kept = results.test_trial(study, 0)[1]
+    assert kept["test/accuracy"] == 1.0
+    at_half = results.test_trial(study, 0, options={"rate": 2})[1]
+    assert at_half["test/accuracy"] >= 0.9
+    # The plain test is what is kept.
+    assert json.loads((study.trial_folder(0) / "test.json").read_text()) == kept
 
 
 def test_the_yaml_of_the_best_trial_runs_it_again_with_the_same_result(

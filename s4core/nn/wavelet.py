@@ -54,5 +54,5 @@ def _bank(n0: int, scales: Tensor) -> Tensor:
     omega = 2.0 * math.pi * torch.fft.fftfreq(n0, dtype=torch.float64)
     s = scales[:, None]
     shape = math.pi**-0.25 * torch.exp(-0.5 * (s * omega - MORLET_FREQUENCY) ** 2)
-    bank: Tensor = torch.sqrt(s * omega[1] * n0) * shape
+    bank: Tensor = torch.sqrt(2.0 * math.pi * s) * shape
     return bank.to(torch.get_default_dtype())

@@ -38,6 +38,15 @@ def test_a_sine_is_brightest_at_its_own_period():
     assert abs(math.log2(period / 16.0)) < 0.1
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 5])
+def test_the_shortest_sequences_have_finite_magnitudes_and_gradients(length):
+    for x in (torch.randn(2, length, 3), torch.zeros(2, length, 3)):
+        x.requires_grad_()
+        y = Wavelet(3, length)(x)
+        y.sum().backward()
+        assert y.isfinite().all() and x.grad.isfinite().all()
+
+
 def test_a_model_with_a_wavelet_front_classifies_and_refuses_to_step():
     block = {"name": "s4d", "front": "wavelet", "d_model": 4, "n_layers": 1, "d_state": 4}
     model = s4core.build(block, TaskShape(d_input=2, d_output=3, length=20))

@@ -80,7 +80,10 @@ class Block(nn.Module):
         return layout.h_last(self._leave(layout.h_first(x), layout.h_first(y)))
 
     def initial_state(self, batch: int) -> State:
-        """Make the state before the first step."""
+        """Make the state before the first step; ValueError for what sees the whole sequence."""
+        for norm in (self.prenorm, self.postnorm):
+            if norm is not None:
+                norm.check_steps()
         return self.mixer.initial_state(batch)
 
     def forward_with_state(

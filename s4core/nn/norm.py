@@ -54,10 +54,10 @@ class Norm(nn.Module):
         self.running_mean: Tensor
         self.running_var: Tensor
 
-    @property
-    def can_step(self) -> bool:
-        """Whether one step can be normalised without the others."""
-        return self.kind not in ("instance", "group")
+    def check_steps(self) -> None:
+        """Raise ValueError if one step cannot be normalised without the others."""
+        if self.kind in ("instance", "group"):
+            raise ValueError(f"norm {self.kind!r} looks at the whole sequence, so it cannot step.")
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x (H, B, L)."""
@@ -92,8 +92,7 @@ class Norm(nn.Module):
             return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
         if self.kind == "rms":
             return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
-        if not self.can_step:
-            raise ValueError(f"norm {self.kind!r} looks at the whole sequence, so it cannot step.")
+        self.check_steps()
         return self._over_channels(x, -1)
 
     def _over_channels(self, x: Tensor, axis: int) -> Tensor:

@@ -105,6 +105,12 @@ def test_irregular_steps_step_and_come_in_pieces_like_the_whole(name, fields):
         model.step(x[:, 0], model.initial_state(2))
 
 
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_a_norm_over_time_says_at_once_that_it_cannot_step(stepping, norm):
+    with pytest.raises(ValueError, match="looks at the whole sequence, so it cannot step"):
+        make(stepping, norm=norm).initial_state(2)
+
+
 def test_the_answer_does_not_depend_on_the_future(stepping):
     model, x = make(stepping, dataclasses.replace(SHAPE, target="step_value")), inputs()
     changed = x.clone()

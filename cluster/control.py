@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from sweeps.lease import driver_of
+
 FILE = "stop.json"
 How = Literal["drain", "now"]
 logger = logging.getLogger(__name__)
@@ -25,6 +27,13 @@ def request_stop(folder: Path, how: How) -> None:
     partial = folder / f".{FILE}.{os.getpid()}.tmp"
     partial.write_text(json.dumps({"how": how, "time": time.time()}))
     os.replace(partial, folder / FILE)
+
+
+def idle_hint(folder: Path) -> str:
+    """A line for who steers a sweep that nobody runs, or nothing."""
+    if driver_of(folder) is not None:
+        return ""
+    return f"nobody runs it now: s4sweep resume {folder.name}\n"
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from cluster.worker import Failure, Job, Words
 from s4core.train.report import EpochReport
 from sweeps import Finished, SweepError, SweepLocked, Waiting
 from sweeps.crew import Crew, Crews
-from sweeps.types import TrialResult
+from sweeps.types import PAUSED, TrialResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,7 @@ class Roster:
         self._running: dict[str, Running] = {}
         self._begun: set[int] = set()  # trials of which the watchers know that they run
         self._draining = False
+        self._is_paused = False
         self._same_error: list[str] = []
         self._signatures: dict[int, str] = {}  # of the failures of trials
 
@@ -104,6 +105,7 @@ class Roster:
         if self.limits.only is not None and self._issued:
             return Finished(f"only trial {self.limits.only} was asked for")
         crew = patiently(self.crews.next)
+        self._note_pause(crew == PAUSED)
         if not isinstance(crew, Crew):
             return crew
         self._issued = True
@@ -193,6 +195,14 @@ class Roster:
                 f"trial {number} lost its worker after epoch {running.crew.epochs(number)} "
                 f"and is started again: {reason}"
             )
+
+    def _note_pause(self, is_paused: bool) -> None:
+        if is_paused and not self._is_paused:
+            again = f"`s4sweep resume {self.study.spec.name}` lifts it"
+            self._events.note(f"paused: nothing new is started, what runs goes on ({again})")
+        elif self._is_paused and not is_paused:
+            self._events.note("no longer paused")
+        self._is_paused = is_paused
 
     def _reported(self, crew: Crew, number: int, report: EpochReport) -> None:
         try:

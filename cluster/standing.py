@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from cluster.pace import spoken
 from dashboards.record import SweepRecord, TrialRecord, read_json
-from sweeps.record import TARGET_FILE
+from sweeps.record import PAUSED_FILE, TARGET_FILE
 from sweeps.types import SweepResult, TrialState
 
 
@@ -21,12 +21,12 @@ from sweeps.types import SweepResult, TrialState
 class Standing:
     """Counts and the best of one sweep.
 
-    state: running (a driver is at work), done (the target is met) or interrupted. changed: unix
-    time of the last thing that happened, None for a sweep without trials.
+    state: running (a driver is at work), paused (it starts nothing new), done (the target is met),
+    interrupted. changed: unix time of the last thing that happened, None without trials.
     """
 
     name: str
-    state: Literal["running", "done", "interrupted"]
+    state: Literal["running", "paused", "done", "interrupted"]
     driven: bool
     host: str | None
     pid: int | None
@@ -66,9 +66,12 @@ class Standing:
         target = int(read_json(sweep.folder / TARGET_FILE) or spec["search"]["trials"])
         driven = sweep.is_driven()
         lock: dict[str, Any] = read_json(sweep.folder / "lock.json") or {}
+        at_work: Literal["running", "paused"] = (
+            "paused" if read_json(sweep.folder / PAUSED_FILE) else "running"
+        )
         return cls(
             name=name,
-            state="running" if driven else "done" if done >= target and is_done else "interrupted",
+            state=at_work if driven else "done" if done >= target and is_done else "interrupted",
             driven=driven,
             host=lock.get("host"),
             pid=lock.get("pid"),

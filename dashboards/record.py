@@ -19,7 +19,7 @@ from typing import Any
 from dashboards.errors import RecordError
 from s4core.train.report import EpochReport
 from sweeps.files import read_json
-from sweeps.lease import is_alive, read_lock
+from sweeps.lease import driver_of
 from sweeps.outcome import Outcome
 from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec
 
@@ -184,8 +184,7 @@ class SweepRecord:
 
     def is_driven(self) -> bool:
         """Whether a driver is at work on the sweep."""
-        lock = read_lock(self.folder)
-        return lock is not None and is_alive(lock)
+        return driver_of(self.folder) is not None
 
 
 def whole_lines(path: Path, offset: int) -> Iterator[tuple[str, int]]:

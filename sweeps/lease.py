@@ -102,11 +102,10 @@ class SweepLock:
     def _take(self) -> dict[str, Any] | None:
         """Take the lock, or give what it says of the driver that has it."""
         with self._guard:
-            held = read_lock(self._path.parent)
-            if held is not None and is_alive(held):
-                return held
-            self._write()
-            return None
+            held = driver_of(self._path.parent)
+            if held is None:
+                self._write()
+            return held
 
     def _refusal(self, held: dict[str, Any]) -> str:
         name, ago = self._path.parent.name, time.time() - float(held["heartbeat"])
@@ -133,6 +132,12 @@ def read_lock(folder: Path) -> dict[str, Any] | None:
     """Give what lock.json of a sweep's folder says: host, pid, started, heartbeat; None if free."""
     found: dict[str, Any] | None = read_json(folder / "lock.json")
     return found
+
+
+def driver_of(folder: Path) -> dict[str, Any] | None:
+    """Give who drives the sweep of a folder, as `read_lock`; None if nobody (alive) does."""
+    held = read_lock(folder)
+    return held if held is not None and is_alive(held) else None
 
 
 def is_alive(held: dict[str, Any]) -> bool:

@@ -33,7 +33,8 @@ RESULT = "result"
 # Attributes of the study.
 TARGET = "target"
 TARGET_FILE = "target.json"  # the same, for who looks at files alone
-CONTROL = "control"
+PAUSED = "paused"
+PAUSED_FILE = "paused.json"  # the same, for who looks at files alone
 WALL = "wall_s"
 
 

@@ -23,7 +23,7 @@ from data_prep.remote import Mirror, Remote, is_url, mirror_of
 
 from .crew import Said, run_crew
 from .errors import LeaseLost
-from .lease import is_alive, read_lock
+from .lease import driver_of
 from .types import TrialSpec
 
 logger = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ def refresh(mirror: Mirror, *, checkpoints: str | None = None) -> None:
 
 
 def _driven(folder: Path) -> bool:
-    held = read_lock(folder)
-    return held is not None and held["host"] == os.uname().nodename and is_alive(held)
+    held = driver_of(folder)
+    return held is not None and held["host"] == os.uname().nodename
 
 
 def _is_longer_here(mirror: Mirror, path: str, remote: Remote) -> bool:

@@ -12,7 +12,7 @@ import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
@@ -32,11 +32,9 @@ from .pruners import pruner_of
 from .settling import settle
 from .spec import SweepSpec
 from .storage import drop_stale_lock
-from .types import Finished, SweepResult, TrialResult, TrialSpec, TrialState, Waiting
+from .types import PAUSED, Finished, SweepResult, TrialResult, TrialSpec, TrialState, Waiting
 
 WALL_EVERY_S = 30.0
-
-Control = Literal["run", "pause", "stop"]
 
 
 class Study:
@@ -101,10 +99,8 @@ class Study:
     def ask(self) -> TrialSpec | Waiting | Finished:
         """Say what to run next: orphans, then what was enqueued, then what the sampler proposes."""
         trials, attrs = self.ledger.trials(), self.ledger.attrs()
-        if self.control == "pause":
-            return Waiting("paused")
-        if self.control == "stop":
-            return self._finished("stopped")
+        if attrs.get(record.PAUSED):
+            return PAUSED
         reason = budgets.spent(self.ledger, trials, self._wall_s(), self._seconds.total)
         if self._population is not None:
             member = self._population.ready(self._issued, is_complete=reason is not None)
@@ -219,14 +215,14 @@ class Study:
         return target
 
     @property
-    def control(self) -> Control:
-        """What is asked of the driver: run, pause (start nothing), stop (start nothing and end)."""
-        control: Control = self.ledger.attrs().get(record.CONTROL, "run")
-        return control
+    def paused(self) -> bool:
+        """Whether nothing is to be started for now; what runs goes on to its end."""
+        return bool(self.ledger.attrs().get(record.PAUSED, False))
 
-    @control.setter
-    def control(self, value: Control) -> None:
-        self.ledger.set(record.CONTROL, value)
+    @paused.setter
+    def paused(self, value: bool) -> None:
+        self.ledger.set(record.PAUSED, value)
+        write_json(self.folder / record.PAUSED_FILE, value)
 
     def stop_trial(self, number: int) -> None:
         """Have one trial stopped after the epoch in hand; it counts as pruned."""
@@ -249,6 +245,7 @@ class Study:
             raise StudyError(f"trial {number} has not ended: `resume` goes on with it.")
         if epochs <= result.epochs:
             raise StudyError(f"trial {number} has {result.epochs} epochs; ask for more.")
+        self.ledger.set(record.stop_key(number), None)  # it was for the run that has ended
         self.ledger.set(record.epochs_key(number), epochs)
         return self.trial_spec(number)
 

@@ -168,6 +168,9 @@ class Waiting:
     reason: str
 
 
+PAUSED = Waiting("paused")
+
+
 @dataclasses.dataclass(frozen=True)
 class Finished:
     """Nothing more to run; `reason` says which budget or wish ended the sweep."""

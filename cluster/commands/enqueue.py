@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    from cluster.control import idle_hint
     from cluster.errors import UserError
     from sweeps import Study, home
-    from sweeps.lease import is_alive, read_lock
     from sweeps.single import read_settings
 
     study = Study.open(args.name, home())
@@ -37,7 +37,5 @@ def main(args: argparse.Namespace) -> int:
         study.enqueue(values)
     waiting = sum(t.state.value == "waiting" for t in study.result().trials)
     print(f"{args.name}: {waiting} trial(s) waiting")
-    held = read_lock(study.folder)
-    if held is None or not is_alive(held):
-        print(f"nobody runs it now: s4sweep resume {args.name}")
+    print(idle_hint(study.folder), end="")
     return 0

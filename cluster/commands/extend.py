@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    from cluster.control import idle_hint
     from cluster.errors import UserError
     from sweeps import Study, home
-    from sweeps.lease import is_alive, read_lock
 
     digits = args.trials.lstrip("+-")
     if not digits.isdigit():
@@ -28,8 +28,6 @@ def main(args: argparse.Namespace) -> int:
     study = Study.open(args.name, home())
     by = int(args.trials) if args.trials[0] in "+-" else int(args.trials) - study.target
     target = study.extend(by)
-    held = read_lock(study.folder)
     print(f"{args.name}: {target} trials in all")
-    if held is None or not is_alive(held):
-        print(f"nobody runs it now: s4sweep resume {args.name}")
+    print(idle_hint(study.folder), end="")
     return 0

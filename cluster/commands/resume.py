@@ -9,7 +9,7 @@ from cluster.submit import add_module_argument
 
 HELP = """go on with a sweep that was stopped or killed, or train one trial of it further
 
-  s4sweep resume NAME                        what is finished is not run again
+  s4sweep resume NAME                        what is finished is not run again; lifts `pause`
   s4sweep resume NAME --trials +20           the same with 20 trials more
   s4sweep resume NAME --best --epochs +5     train the best trial 5 epochs more
   s4sweep resume NAME --trial 7 --epochs 40  train trial 7 to its 40th epoch"""
@@ -74,6 +74,7 @@ def _run(args: argparse.Namespace) -> int:
     from cluster.ending import run_and_tell
     from cluster.errors import UserError
     from sweeps import Study, home
+    from sweeps.lease import driver_of
 
     one = args.best or args.trial is not None
     if one and args.epochs is None:
@@ -83,6 +84,17 @@ def _run(args: argparse.Namespace) -> int:
     if one and args.trials is not None:
         raise UserError("--trials goes with the whole sweep, not with --best or --trial.")
     study = Study.open(args.name, home())
+    held = driver_of(study.folder)
+    if held is not None and (one or args.trials is not None):
+        raise UserError(
+            f"{args.name} is driven by process {held['pid']} on {held['host']}: stop it first "
+            f"(`s4sweep stop {args.name}`), or `s4sweep extend {args.name} --trials +N`."
+        )
+    if study.paused:
+        study.paused = False
+        if held is not None:
+            print(f"no longer paused; process {held['pid']} on {held['host']} goes on with it.")
+            return 0
     if args.trials is not None:
         study.extend(_wanted(args.trials, "--trials", study.target) - study.target)
     if one:

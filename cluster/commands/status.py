@@ -47,6 +47,6 @@ def main(args: argparse.Namespace) -> int:
     if behind.lines or behind.error:
         why = f" ({behind.error})" if behind.error else ""
         print(f"MLflow lags by {behind.lines} epochs, {behind.seconds:.0f} s{why}")
-    if standing.state == "interrupted":
+    if standing.state in ("paused", "interrupted"):
         print(f"go on: s4sweep resume {name}")
     return 0

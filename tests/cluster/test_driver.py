@@ -110,3 +110,32 @@ def test_stop_now_from_elsewhere_ends_the_driver_at_once(sweep: Path) -> None:
     with resume(sweep, "--trials", "3") as again:
         assert again.wait() == 2
         assert "there are 5 already" in again.error
+
+
+@pytest.mark.slow
+def test_a_running_sweep_is_steered_from_elsewhere(tmp_path: Path) -> None:
+    """One trial stopped, the sweep paused and no longer paused, all in the same driver."""
+    tiny(
+        tmp_path,
+        model={"name": "lab.faulty", "delay_s": 0.12},
+        train={"epochs": 60},
+        search={"trials": 2},
+    )
+
+    def does(*words: str) -> list[str]:
+        with Driver(tmp_path, *words) as verb:
+            assert verb.wait() == 0, verb.error
+        return verb.said
+
+    with start(tmp_path) as driver:
+        driver.until(lambda events: events[-1]["event"] == "epoch")
+        assert "paused; what runs goes on" in does("pause", "tiny")[0]
+        assert "trial 0: pruned after epoch" in does("stop", "tiny", "--trial", "0")[0]
+        driver.until(lambda events: "paused" in events[-1].get("text", ""))
+        assert json.loads(does("status", "tiny", "--json")[0])["state"] == "paused"
+        assert "no longer paused" in does("resume", "tiny")[0]
+        driver.until(lambda events: events[-1].get("number") == 1)
+        assert "s4sweep resume tiny" in does("stop", "tiny")[0]
+        assert driver.wait() == 130
+    states = [t.state for t in Study.open("tiny", tmp_path).result().trials]
+    assert states == [TrialState.PRUNED, TrialState.RUNNING]

@@ -33,6 +33,7 @@ class Driver:
         self.home = home
         self.events: list[dict[str, Any]] = []
         self.error = ""
+        self.said: list[str] = []  # since the last event that was waited for
         self._process = subprocess.Popen(
             [
                 *(host.enter if host else ()),
@@ -117,6 +118,7 @@ class Driver:
     def _read_rest(self) -> None:
         out, self.error = self._process.communicate(timeout=PATIENCE_S)
         whole = [line for line in out.splitlines(keepends=True) if line.endswith("\n")]
+        self.said = [line.rstrip() for line in whole]
         self.events += [json.loads(line) for line in whole if line.startswith("{")]
 
 

@@ -138,7 +138,7 @@ def test_nobody_is_lost_when_the_storage_fails_in_between(
 
 def test_a_paused_sweep_gives_no_crew(study: Study) -> None:
     crews = Crews(study)
-    study.control = "pause"
+    study.paused = True
     assert crews.next() == Waiting("paused")
-    study.control = "run"
+    study.paused = False
     assert numbers(crews.next()) == [0, 1, 2, 3]

@@ -145,20 +145,31 @@ def test_another_process_extends_enqueues_pauses_and_stops(
     other = Study.open("tiny", tmp_path)
     assert other.extend(2) == 6
     other.enqueue({"train.lr": 0.05, "model": "s4d", "model.s4d.init": "inv"})
-    other.control = "pause"
+    other.paused = True
     assert driver.ask() == Waiting("paused")
-    other.control = "run"
+    other.paused = False
     spec = driver.ask()
     assert isinstance(spec, TrialSpec)
     assert (spec.train["lr"], spec.model["init"]) == (0.05, "inv")
     other.stop_trial(spec.number)
     assert run(driver, spec).state is TrialState.PRUNED
-    other.control = "stop"
-    assert driver.ask() == Finished("stopped")
-    other.control = "run"
     play(driver)
     assert len(driver.result().trials) == 6
     assert driver.result().trials[4].label == "enqueued"
+
+
+def test_a_trial_that_was_stopped_by_hand_may_be_continued(
+    tiny: sweeps.SweepSpec, tmp_path: Path
+) -> None:
+    study = begin(tiny, tmp_path)
+    spec = study.ask()
+    assert isinstance(spec, TrialSpec)
+    study.stop_trial(spec.number)
+    assert run(study, spec).epochs == 1
+    study.reopen(spec.number, epochs=3)
+    again = study.ask()
+    assert isinstance(again, TrialSpec)
+    assert run(study, again, curve=[0.1, 0.2, 0.3]).epochs == 3
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optuna.trial import FrozenTrial
-from optuna.trial import TrialState as OptunaState
-
 from . import record
 from .ledger import Ledger
+from .tally import Tally
 from .types import TrialResult, TrialState
 
 
@@ -33,34 +31,31 @@ class Seconds:
         self.total += result.seconds - sum(self._running.pop(result.number, {}).values())
 
 
-def failed(ledger: Ledger, trials: Sequence[FrozenTrial]) -> str | None:
+def failed(ledger: Ledger, tally: Tally) -> str | None:
     """Say whether too many trials have failed to go on.
 
     Trials that were lost with their workers have a budget of their own, of the same size.
     """
     limit = ledger.spec.search.max_failures
-    results = [t.user_attrs[record.RESULT] for t in trials if record.RESULT in t.user_attrs]
-    bad = [r for r in results if r["state"] == TrialState.FAILED.value]
+    bad = tally.failed
     for is_lost in (False, True):
-        some = [r for r in bad if r.get("lost", False) is is_lost]
+        some = [r for r in bad if r.lost is is_lost]
         if len(some) > limit:
-            last = some[-1]["error"]
+            last = max(some, key=lambda r: r.number).error
             return f"{len(some)} trials failed (max_failures: {limit}); the last: {last}"
     return None
 
 
-def spent(
-    ledger: Ledger, trials: Sequence[FrozenTrial], wall_s: float, epochs_s: float
-) -> str | None:
+def spent(ledger: Ledger, tally: Tally, wall_s: float, epochs_s: float) -> str | None:
     """Say which budget for new configurations is used up; None while there is some left."""
     search = ledger.spec.search
     target = int(ledger.attrs().get(record.TARGET, search.trials))
-    if sum(1 for t in trials if _counts(t)) >= target:
+    if tally.counted >= target:
         return f"{target} trials"
     if (hours := hours_spent(ledger, wall_s, epochs_s)) is not None:
         return hours
     if search.no_improvement is not None and len(ledger.spec.objectives) == 1:
-        since = _since_best(ledger, results(trials))
+        since = _since_best(ledger, tally.results)
         if since >= search.no_improvement:
             return f"no improvement in {since} trials"
     return None
@@ -79,22 +74,6 @@ def hours_spent(ledger: Ledger, wall_s: float, epochs_s: float) -> str | None:
         if epochs_s * gpus / 3600 >= search.gpu_hours:
             return f"{search.gpu_hours} GPU hours"
     return None
-
-
-def _counts(trial: FrozenTrial) -> bool:
-    """Whether a trial uses up one of the target: not replicates, failures, imported knowledge."""
-    attrs = trial.user_attrs
-    if record.REPLICATE_OF in attrs or record.IMPORTED in attrs:
-        return False
-    if record.RESULT in attrs:
-        return bool(attrs[record.RESULT]["state"] != TrialState.FAILED.value)
-    return trial.state in (OptunaState.RUNNING, OptunaState.WAITING)
-
-
-def results(trials: Sequence[FrozenTrial]) -> list[TrialResult]:
-    """How the trials ended that have."""
-    ended = [t.user_attrs[record.RESULT] for t in trials if record.RESULT in t.user_attrs]
-    return [TrialResult.from_json(data) for data in ended]
 
 
 def _since_best(ledger: Ledger, results: list[TrialResult]) -> int:

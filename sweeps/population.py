@@ -19,7 +19,6 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
-from optuna.trial import TrialState as OptunaState
 
 import s4core
 
@@ -51,7 +50,7 @@ class Population:
 
         is_complete: all members have begun; nobody takes over anybody before.
         """
-        members = [t for t in self._ledger.trials() if _is_alive(t)]
+        members = [t for t in self._ledger.trials() if record.is_running(t)]
         if not members:
             return None
         generation = min(_segments(t) for t in members)
@@ -62,7 +61,7 @@ class Population:
         if is_even and not self._settle(generation, members):
             return None
         free = [t for t in self._ledger.trials() if t.number in {w.number for w in waiting}]
-        return next((t for t in free if _is_alive(t)), None)
+        return next((t for t in free if record.is_running(t)), None)
 
     def spec(self, trial: FrozenTrial) -> TrialSpec:
         """Say what a member does in its next generation."""
@@ -197,10 +196,6 @@ def copy_checkpoints(source: Path, target: Path) -> None:
             os.fsync(file.fileno())
         os.replace(part, target / name)
     (target / "previous.pt").unlink(missing_ok=True)
-
-
-def _is_alive(trial: FrozenTrial) -> bool:
-    return trial.state is OptunaState.RUNNING and record.RESULT not in trial.user_attrs
 
 
 def _segments(trial: FrozenTrial) -> int:

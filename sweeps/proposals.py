@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from optuna.samplers import BaseSampler, RandomSampler
@@ -20,6 +20,7 @@ from .ledger import Ledger
 from .nodes import Scalar
 from .space import Point
 from .spec import SweepSpec
+from .tally import Tally
 
 TRIES = 20  # drafts of the sampler before chance decides
 RANDOM_TRIES = 200
@@ -48,10 +49,9 @@ class Proposals:
                 return draft
         return self._pick(seen, number)
 
-    def add(self, ledger: Ledger, trials: Sequence[FrozenTrial]) -> FrozenTrial:
-        """Draft a trial that is like none of `trials` and write it; raises Exhausted."""
-        seen = {t.user_attrs.get(record.PRINT, "") for t in trials}
-        draft = self.draw(seen, number=len(trials))
+    def add(self, ledger: Ledger, tally: Tally) -> FrozenTrial:
+        """Draft a trial that is like none there is and write it; raises Exhausted."""
+        draft = self.draw(tally.prints, number=tally.known)
         draft.trial.user_attrs = record.attributes(draft.point, self._spec.seed)
         return ledger.add(draft.trial)
 

@@ -43,6 +43,18 @@ def epochs_key(number: int) -> str:
     return f"epochs:{number}"
 
 
+def reopened(study_attrs: Mapping[str, Any]) -> list[int]:
+    """Numbers of the finished trials that are to be continued."""
+    prefix = epochs_key(0)[:-1]
+    wanted = (k for k, v in study_attrs.items() if k.startswith(prefix) and v is not None)
+    return [int(key.removeprefix(prefix)) for key in wanted]
+
+
+def is_running(trial: FrozenTrial) -> bool:
+    """Whether a trial has begun and has not ended, as we see it."""
+    return trial.state is OptunaState.RUNNING and RESULT not in trial.user_attrs
+
+
 def stop_key(number: int) -> str:
     """Attribute of the study: somebody wants the trial stopped."""
     return f"stop:{number}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
@@ -21,17 +22,19 @@ GOOD = (TrialState.COMPLETED, TrialState.STOPPED)
 EARLY = (TrialState.PRUNED, TrialState.CUT)
 
 
-def settle(ledger: Ledger, sampler: BaseSampler) -> list[TrialResult]:
-    """Finish in Optuna every trial that has ended; gives the results that changed by a mean."""
+def settle(
+    ledger: Ledger, unfinished: Sequence[FrozenTrial], sampler: BaseSampler
+) -> list[TrialResult]:
+    """Finish in Optuna the trials that have ended; gives the results that changed by a mean."""
     changed: list[TrialResult] = []
     ledger.optuna.sampler = sampler  # some samplers keep their state when a trial ends
-    trials = ledger.trials()
-    ended = [t for t in trials if t.state is OptunaState.RUNNING and record.RESULT in t.user_attrs]
-    for trial in ended:
+    for trial in unfinished:
+        if trial.state is not OptunaState.RUNNING or record.RESULT not in trial.user_attrs:
+            continue
         result = TrialResult.from_json(trial.user_attrs[record.RESULT])
         is_leader = record.REPLICATE_OF not in trial.user_attrs
         if is_leader and ledger.spec.repeat > 1 and result.state in GOOD:
-            mean = _repeat(ledger, trial, result, trials)
+            mean = _repeat(ledger, trial, result)
             if mean is None:
                 continue
             result = mean
@@ -40,11 +43,11 @@ def settle(ledger: Ledger, sampler: BaseSampler) -> list[TrialResult]:
     return changed
 
 
-def _repeat(
-    ledger: Ledger, leader: FrozenTrial, result: TrialResult, trials: list[FrozenTrial]
-) -> TrialResult | None:
+def _repeat(ledger: Ledger, leader: FrozenTrial, result: TrialResult) -> TrialResult | None:
     """Enqueue the other seeds of a configuration, or take the mean once all have ended."""
-    followers = [t for t in trials if t.user_attrs.get(record.REPLICATE_OF) == leader.number]
+    followers = [
+        t for t in ledger.trials() if t.user_attrs.get(record.REPLICATE_OF) == leader.number
+    ]
     there = {t.user_attrs[record.SEED] for t in followers}
     first = leader.user_attrs[record.SEED]
     kept = {k: leader.user_attrs[k] for k in (record.CONFIG, record.PARAMS)}

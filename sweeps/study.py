@@ -32,6 +32,7 @@ from .pruners import pruner_of
 from .settling import settle
 from .spec import SweepSpec
 from .storage import drop_stale_lock
+from .tally import Tally
 from .types import PAUSED, Finished, SweepResult, TrialResult, TrialSpec, TrialState, Waiting
 
 WALL_EVERY_S = 30.0
@@ -47,7 +48,9 @@ class Study:
         self.ledger = Ledger(spec, folder)
         self._issued: set[int] = set()
         self._cut: set[int] = set()  # stopped for want of hours
-        self._seconds = budgets.Seconds(budgets.results(self.ledger.trials()))
+        self._tally = Tally(self.ledger)
+        self._tally.look()
+        self._seconds = budgets.Seconds(self._tally.results)
         self._proposals: Proposals | None = None
         self._population = population_of(self.ledger, self.trial_folder)
         self._since = time.monotonic()
@@ -98,31 +101,30 @@ class Study:
 
     def ask(self) -> TrialSpec | Waiting | Finished:
         """Say what to run next: orphans, then what was enqueued, then what the sampler proposes."""
-        trials, attrs = self.ledger.trials(), self.ledger.attrs()
+        trials, attrs = self._tally.look(), self.ledger.attrs()
         if attrs.get(record.PAUSED):
             return PAUSED
-        reason = budgets.spent(self.ledger, trials, self._wall_s(), self._seconds.total)
+        reason = budgets.spent(self.ledger, self._tally, self._wall_s(), self._seconds.total)
         if self._population is not None:
             member = self._population.ready(self._issued, is_complete=reason is not None)
             if member is not None:
                 return self._issue(member)
-        for trial in trials:
-            if trial.number in self._issued or self._population is not None:
-                continue
-            is_orphan = trial.state is OptunaState.RUNNING and record.RESULT not in trial.user_attrs
-            if is_orphan or attrs.get(record.epochs_key(trial.number)) is not None:
-                return self._issue(trial)
-        failed = budgets.failed(self.ledger, trials)
+        else:
+            orphans = [t.number for t in self._tally.open if record.is_running(t)]
+            again = {*orphans, *record.reopened(attrs)} - self._issued
+            if again:
+                return self._issue(trials[min(again)])
+        failed = budgets.failed(self.ledger, self._tally)
         if failed is not None:
             return self._finished(failed)
-        for trial in trials:
+        for trial in self._tally.open:
             if trial.state is OptunaState.WAITING:
                 started = self._proposer().start(self.ledger, trial)
                 if started is not None:
                     return self._issue(started)
         if reason is None:
             try:
-                return self._issue(self._proposer().add(self.ledger, trials))
+                return self._issue(self._proposer().add(self.ledger, self._tally))
             except Exhausted as end:
                 reason = str(end)
         return self._finished(reason)
@@ -286,7 +288,8 @@ class Study:
             self._wall_noted = time.monotonic()
 
     def _settle(self) -> None:
-        for changed in settle(self.ledger, self._proposer().sampler):
+        self._tally.look()
+        for changed in settle(self.ledger, self._tally.open, self._proposer().sampler):
             path = self.trial_folder(changed.number) / "result.json"
             write_json(path, changed.to_json())
 

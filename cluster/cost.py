@@ -30,12 +30,9 @@ class Cost:
     ) -> Cost:
         """Add up a sweep; `asked(number)` says how many epochs a trial was to have at most."""
         hours = sum(t.seconds for t in result.trials) / 3600
-        saved = {TrialState.PRUNED: 0.0, TrialState.STOPPED: 0.0}
+        saved = dict.fromkeys(TrialState, 0.0)
         for trial in result.trials:
-            epochs = asked(trial.number)
-            if trial.state in saved and trial.epochs and epochs:
-                mean = trial.seconds / trial.epochs
-                saved[trial.state] += max(0, epochs - trial.epochs) * mean / 3600
+            saved[trial.state] += trial.saved_s(asked(trial.number)) / 3600
         return cls(
             trial_hours=hours,
             cpu_hours=hours * placement.cpus * placement.workers,

@@ -103,6 +103,16 @@ class TrialResult:
         """Standard deviation over the seeds; None for a configuration that ran once."""
         return statistics.stdev(self.repeats) if len(self.repeats) > 1 else None
 
+    def saved_s(self, asked: int | None) -> float:
+        """Seconds of the epochs up to `asked` that pruning or patience spared, at its mean for one.
+
+        asked: None where the trial's spec does not say how many there were to be.
+        """
+        is_early = self.state in (TrialState.PRUNED, TrialState.STOPPED)
+        if not is_early or not self.epochs or asked is None:
+            return 0.0
+        return max(0, asked - self.epochs) * self.seconds / self.epochs
+
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is the inverse."""
         return {**dataclasses.asdict(self), "state": self.state.value}

@@ -52,11 +52,7 @@ class Trial:
     @property
     def saved_s(self) -> float:
         """Time not spent since the trial was stopped or pruned before its last epoch."""
-        early = self.result.state in (TrialState.STOPPED, TrialState.PRUNED)
-        asked = self.spec.train.get("epochs")
-        if not early or not self.curve or not isinstance(asked, int):
-            return 0.0
-        return max(0, asked - len(self.curve)) * self.result.seconds / len(self.curve)
+        return self.result.saved_s(self.spec.train.get("epochs"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

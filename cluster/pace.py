@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+from dashboards.leaderboard import duration
 from s4core.train.report import EpochReport
 from sweeps.types import SweepResult, TrialResult, TrialSpec, TrialState
 
@@ -72,17 +73,9 @@ class Pace:
     def words(self) -> str:
         """What is left, for people: ", about 3 min left", or nothing."""
         left = self.left_s()
-        return f", about {spoken(left)} left" if left is not None and left >= 1 else ""
+        return f", about {duration(left)} left" if left is not None and left >= 1 else ""
 
 
 def counts(result: TrialResult) -> bool:
     """Whether a trial is one of those that were asked for."""
     return result.state.is_finished and result.state is not TrialState.FAILED
-
-
-def spoken(seconds: float) -> str:
-    """A time in its largest unit: 40 s, 3 min, 2 h, 5 d."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

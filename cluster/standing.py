@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster.pace import spoken
+from dashboards.leaderboard import duration
 from dashboards.record import SweepRecord, TrialRecord, read_json
 from sweeps.record import PAUSED_FILE, TARGET_FILE
 from sweeps.types import SweepResult, TrialState
@@ -88,7 +88,7 @@ class Standing:
         """When something last happened, in words."""
         if self.changed is None:
             return "-"
-        return f"{spoken(max(0.0, time.time() - self.changed))} ago"
+        return f"{duration(max(0.0, time.time() - self.changed))} ago"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for programs."""

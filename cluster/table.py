@@ -17,7 +17,8 @@ from rich.text import Text
 
 from cluster.bars import Bars
 from cluster.live import figure, settings
-from cluster.pace import Pace, spoken
+from cluster.pace import Pace
+from dashboards.leaderboard import duration
 from s4core.train.report import EpochReport
 from sweeps.host import gpu_use
 from sweeps.progress import read_progress
@@ -136,7 +137,7 @@ class LiveTable:
         failed = sum(r.state is TrialState.FAILED for r in rows)
         title = f"{self._pace.done}/{self._pace.target} done, {len(running)} running"
         title += f", {failed} failed" if failed else ""
-        title += f", {spoken(time.monotonic() - self._began)}{self._pace.words()}"
+        title += f", {duration(time.monotonic() - self._began)}{self._pace.words()}"
         speed = sum(r.samples_per_s or 0.0 for r in running)
         title += f", {speed:,.0f} samples/s" if speed else ""
         return title + (f", GPU {statistics.fmean(gpus.values()):.0f} %" if gpus else "")

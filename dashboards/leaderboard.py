@@ -123,10 +123,11 @@ def value(item: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that people would use."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    """Seconds in the largest unit of which there are two: 40 s, 90 s, 3 min, 2.5 h, 5.0 d."""
+    for unit, size in (("d", 86400), ("h", 3600)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def number(item: float | None) -> str:

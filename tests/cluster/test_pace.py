@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.pace import Pace, spoken
+from cluster.pace import Pace
 from s4core.train.report import EpochReport
 from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec, TrialState
 
@@ -63,7 +63,7 @@ def test_the_first_epoch_is_enough() -> None:
     clock.now = 5.0
     report(ours, 0, 1)
     assert ours.left_s() == pytest.approx(19 * 5.0)
-    assert ours.words() == ", about 2 min left"
+    assert ours.words() == ", about 95 s left"
 
 
 def test_pruned_trials_shorten_what_is_expected_of_those_to_come() -> None:
@@ -115,11 +115,3 @@ def test_nothing_is_left_at_the_end() -> None:
     report(ours, 0, 1)
     end(ours, 0, 1)
     assert (ours.left_s(), ours.words()) == (0.0, "")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1 h"), (7000, "2 h"), (200_000, "2 d")],
-)
-def test_times_are_spoken_in_their_largest_unit(seconds: float, words: str) -> None:
-    assert spoken(seconds) == words

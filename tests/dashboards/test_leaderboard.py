@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
-from dashboards.leaderboard import brief, leaderboard, ranking, table
+from dashboards.leaderboard import brief, duration, leaderboard, ranking, table
 from sweeps.types import Objective, SweepResult, TrialResult, TrialState
 
 RESULT = SweepResult(
@@ -78,3 +79,14 @@ def test_as_plain_columns_it_has_every_trial_and_parameter() -> None:
     assert plain["columns"][-3:] == ["model", "model.s4d.init", "train.lr"]
     assert plain["data"][0][:4] == [1, 2, "completed", 0.25]
     assert len({len(row) for row in plain["data"]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        *((0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (7200, "2.0 h")),
+        *((150_000, "41.7 h"), (432_000, "5.0 d")),
+    ],
+)
+def test_durations_are_told_in_a_fitting_unit(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

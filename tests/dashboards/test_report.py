@@ -11,7 +11,7 @@ import sweep_folders
 from dashboards.record import SweepRecord
 from dashboards.report import training, write_report
 from dashboards.report.evidence import gather
-from dashboards.report.page import duration, script_json
+from dashboards.report.page import script_json
 from sweeps.types import TrialState
 
 
@@ -155,13 +155,6 @@ def test_a_checkpoint_that_cannot_be_read_is_told_and_costs_no_figure(searched: 
     path.unlink()
     assert f"Not drawn: trial {best.number} cannot be looked into" in text
     assert "History" in titles(text)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2.0 h")]
-)
-def test_durations_are_told_in_a_fitting_unit(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_the_best_model_is_looked_into(tmp_path: Path) -> None:

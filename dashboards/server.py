@@ -134,7 +134,8 @@ def start_optuna(
 ) -> Server:
     """Start optuna-dashboard on a sweep's study, or find the one that runs; raises ServerError.
 
-    It has no login of its own, so it should listen on the loopback address only.
+    It has no login of its own, so it should listen on the loopback address only. Of a study in a
+    database, raises StudyError if the variable that holds its URL is not set.
     """
     if not is_loopback(host):
         raise ServerError(
@@ -150,10 +151,16 @@ def start_optuna(
             "optuna-dashboard is not installed: pip install 's4sweep[optuna-dashboard]'."
         )
     port = choose_port(host, port, 8080)
-    program = "from optuna_dashboard._cli import main; main()"
-    command = [sys.executable, "-c", program, str(record.folder / "study.journal")]
-    command += ["--host", host, "--port", str(port)]
-    return launch(command, state=state, url=_url(host, port), health="/api/studies", env={})
+    from sweeps.storage import resolved  # optuna, 1 s
+
+    url = (read_json(record.folder / "spec.json") or {}).get("storage")
+    place = str(record.folder / "study.journal") if url is None else resolved(url)
+    # Through the environment: a URL may hold a password, and arguments are for all to see.
+    program = "import os, sys; sys.argv.append(os.environ['S4SWEEP_STUDY']); "
+    program += "from optuna_dashboard._cli import main; main()"
+    command = [sys.executable, "-c", program, "--host", host, "--port", str(port)]
+    env = {"S4SWEEP_STUDY": place}
+    return launch(command, state=state, url=_url(host, port), health="/api/studies", env=env)
 
 
 def launch(

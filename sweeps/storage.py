@@ -36,11 +36,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     """
     if url is None:
         return JournalStorage(Journal(folder / "study.journal"))
-    if url.startswith("env:"):
-        name = url.removeprefix("env:")
-        if name not in os.environ:
-            raise StudyError(f"the environment variable {name} (storage) is not set.")
-        url = os.environ[name]
+    url = resolved(url)
     options = {} if url.startswith("sqlite") else {"pool_pre_ping": True, "pool_recycle": 1800}
     try:
         return RDBStorage(url, engine_kwargs=options)
@@ -50,6 +46,16 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     except Exception as error:
         # SQLAlchemy's messages hold the URL with its password: name the kind of failure only.
         raise StudyError(f"storage: cannot open the database: {type(error).__name__}.") from error
+
+
+def resolved(url: str) -> str:
+    """The URL itself, or what the variable holds that `env:NAME` names; StudyError without it."""
+    if not url.startswith("env:"):
+        return url
+    name = url.removeprefix("env:")
+    if name not in os.environ:
+        raise StudyError(f"the environment variable {name} (storage) is not set.")
+    return os.environ[name]
 
 
 class Journal(BaseJournalBackend):

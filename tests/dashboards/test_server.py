@@ -80,14 +80,19 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
     assert server.find(home / server.STATE) is None
 
 
-def test_optuna_dashboard_shows_the_study(tmp_path: Path) -> None:
-    """On the journal of a real study; `sweeps` makes it, as a sweep does."""
+@pytest.mark.parametrize("storage", ["", "storage: {env: THE_DATABASE}\n"])
+def test_optuna_dashboard_shows_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str
+) -> None:
+    """On the journal or the database of a real study; `sweeps` makes it, as a sweep does."""
     from sweeps import Study, load_spec
 
+    monkeypatch.setenv("THE_DATABASE", f"sqlite:///{tmp_path}/studies.db")
     path = tmp_path / "sweep.yaml"
     path.write_text(
         "name: seen\ndata: {name: listops}\nmodel: {name: s4d}\n"
         "train: {lr: {log_uniform: [0.001, 0.01]}}\nsearch: {trials: 2, sampler: random}\n"
+        + storage
     )
     study = Study.create(load_spec(path), tmp_path)
     study.ask()
@@ -95,7 +100,7 @@ def test_optuna_dashboard_shows_the_study(tmp_path: Path) -> None:
     try:
         with urllib.request.urlopen(f"{running.url}/api/studies") as response:
             studies = json.load(response)["study_summaries"]
-        assert len(studies) == 1
+        assert [study["study_name"] for study in studies] == ["seen"]
     finally:
         running.stop()
     assert not running.is_alive()

@@ -40,6 +40,8 @@ class Residual(nn.Module):
             x_last, y_last = x.movedim(axis, -1), y.movedim(axis, -1)
             y_mixed = F.linear(y_last, self.from_y.weight, self.from_y.bias)
             r = torch.sigmoid(F.linear(x_last, self.from_x.weight, self.from_x.bias) + y_mixed)
+            # Autocast leaves lerp alone, which wants one dtype.
+            y_mixed, r = y_mixed.to(x.dtype), r.to(x.dtype)
             return torch.lerp(x_last, y_mixed, r).movedim(-1, axis)
         if self.kind == "affine":
             return torch.addcmul(x, self.scale, y)

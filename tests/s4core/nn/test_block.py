@@ -1,6 +1,7 @@
 """Every option of a block: its modes agree, its dropout follows the documented rule."""
 
 import dataclasses
+import typing
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from s4core.nn.activation import ACTIVATIONS
 from s4core.nn.block import Block
 from s4core.nn.feed_forward import Pointwise
 from s4core.nn.options import StackOptions
-from s4core.nn.residual import Residual
+from s4core.nn.residual import Residual, ResidualName
 
 SHAPE = TaskShape(d_input=3, d_output=5, length=20)
 
@@ -109,6 +110,17 @@ def test_residuals_have_their_formulas():
     assert torch.allclose(highway(x, y), (1 - r) * x + r * wy, atol=1e-6)
     assert torch.equal(Residual("none", 4, 1)(x, y), y)
     assert torch.equal(Residual("affine", 4, 1)(x, y), x + y)
+
+
+@pytest.mark.parametrize("kind", typing.get_args(ResidualName))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_residuals_join_what_autocast_left_in_different_precisions(kind, dtype):
+    torch.manual_seed(0)
+    join, x, y = Residual(kind, 4, 2), torch.randn(4, 2, 3, dtype=dtype), torch.randn(4, 2, 3)
+    exact = join(x.float(), y)
+    with torch.autocast("cpu", torch.bfloat16):
+        z = join(x, y.bfloat16())
+    assert (z.float() - exact).abs().max() < 0.03 * exact.abs().max()
 
 
 def test_layout_functions_equal_their_plain_forms():

@@ -109,11 +109,11 @@ def _backward(
         dB = -adjoint.squeeze(-1).to(dK.dtype)
         dlow = _unroll_product(_factors(powers, low, first, length), dB, columns[:, 0], thin, dlow)
     G: Tensor | None = None
-    for E, pairs in zip(reversed(powers), reversed(thin), strict=True):
+    for level in range(len(thin) - 1, -1, -1):
         if G is not None:
-            Et = E.transpose(1, 2)
+            Et = powers[level].transpose(1, 2)
             G = torch.baddbmm(G, G, Et, beta=2).baddbmm_(Et, G)
-        for left, right in pairs:
+        for left, right in thin[level]:
             G = torch.bmm(left, right) if G is None else G.baddbmm_(left, right)
     dE = torch.zeros_like(powers[0]) if G is None else G
     return dE, dlow, dtable[:, :, :first], dB

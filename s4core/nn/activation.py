@@ -83,8 +83,8 @@ class Output(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Map y (d_input, B, L), channels first, to (d_model, B, L)."""
-        if self._is_fused(y):
-            return self._fused(y)
+        if self.is_fused(y):
+            return self.fused(y)
         g = ACTIVATIONS[self.activation](y)
         g = layout.dropout(g, self.dropout, tied=self.tied, training=self.training)
         z = self._gate(y, g, None if self.linear is None else layout.linear(self.linear, g), 0)
@@ -97,12 +97,14 @@ class Output(nn.Module):
         mixed = None if linear is None else F.linear(g, linear.weight, linear.bias)
         return self._gate(y, g, mixed, -1)
 
-    def _is_fused(self, y: Tensor) -> bool:
+    def is_fused(self, y: Tensor) -> bool:
+        """Whether `fused` serves this call."""
         plain = self.final_act == "glu" and self.activation in ("gelu", "gelu_tanh")
         drops = self.training and max(self.dropout, self.branch_dropout) > 0.0
         return plain and (self.tied or not drops) and fused_output.applies(y)
 
-    def _fused(self, y: Tensor) -> Tensor:
+    def fused(self, y: Tensor, into: fused_output.Sum | None = None) -> Tensor:
+        """The same in one pass, with the sum and the norm that follow it if they are given."""
         assert self.linear is not None
         half = self.linear.out_features // 2
         inner = outer = None
@@ -117,6 +119,7 @@ class Output(nn.Module):
             inner=inner,
             outer=outer,
             approximate="none" if self.activation == "gelu" else "tanh",
+            into=into,
         )
 
     def _gate(self, y: Tensor, g: Tensor, mixed: Tensor | None, axis: int) -> Tensor:

@@ -109,9 +109,12 @@ class Block(nn.Module):
     def _leave(self, x: Tensor, y: Tensor) -> Tensor:
         if self.p_before and self.training:
             y = F.dropout(y, self.p_before)
-        y = self.output(y)
         if self.postnorm is not None and self.residual.kind == "add":
-            return self.postnorm.of_sum(x, y)
+            end = self.postnorm.after(x)
+            if end is not None and self.output.is_fused(y):
+                return self.output.fused(y, end)
+            return self.postnorm.of_sum(x, self.output(y))
+        y = self.output(y)
         z = self.residual(x, y)
         return z if self.postnorm is None else self.postnorm(z)  # type: ignore[no-any-return]
 

@@ -2,19 +2,22 @@
 
 Eager code reads and writes the whole (H, B L) matrix once for each small operation: mask, gelu,
 product, gate, mask, sum, and five for a LayerNorm. Here all of that happens to a block of columns
-before the next one is touched, and backward keeps only y, v and the normalised values.
+before the next one is touched, and backward keeps only y, v and the normalised values. What only
+backward reads lies in memory block after block: the columns of a large matrix are a power of two
+apart, which a cache cannot hold together.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu
 
 from s4core.ops.operator import Operator
 
 # Numbers in a block.
-BLOCK = 1 << 18
+BLOCK = 1 << 17
 
 
 def applies(x: Tensor) -> bool:
@@ -24,6 +27,47 @@ def applies(x: Tensor) -> bool:
     """
     eager = not (torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
     return eager and x.device.type == "cpu" and x.numel() > 0
+
+
+class Sum(NamedTuple):
+    """The end of a post-norm block: LayerNorm of x (H, B, L) plus the output of its branch."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+
+def glu_output(
+    y: Tensor,
+    W: Tensor,
+    b: Tensor,
+    *,
+    inner: Tensor | None = None,
+    outer: Tensor | None = None,
+    approximate: str = "none",
+    into: Sum | None = None,
+) -> Tensor:
+    """z = outer * GLU(W (inner * gelu(y)) + b): y (I, B, L), W (2 H, I) to (H, B, L).
+
+    inner (I, B) and outer (H, B): scaled dropout masks, one value for all steps of a sequence.
+    into: what z is added to and normalised with, in the same pass.
+    """
+    nothing = y.new_empty(0)
+    masks = [m if m is not None else nothing for m in (inner, outer)]
+    x, affine, eps = nothing, nothing, 0.0
+    if into is not None:
+        x, affine, eps = into.x, torch.stack([into.weight, into.bias]), into.eps
+    Wb = torch.cat([W, b[:, None]], 1)
+    z: Tensor = _glu_output(y, Wb, *masks, x, affine, approximate, eps)
+    return z
+
+
+def layer_norm(x: Tensor, y: Tensor | None, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """LayerNorm over the first axis of x, or of x + y where y is given; (H, B, L) both."""
+    other = x.new_empty(0) if y is None else y.flatten(1)
+    out: Tensor = _layer_norm(x.flatten(1), other, weight, bias, eps, y is not None)
+    return out.view(x.shape)
 
 
 def _blocks(x: Tensor, length: int) -> list[tuple[slice, slice]]:
@@ -41,6 +85,12 @@ def _blocks(x: Tensor, length: int) -> list[tuple[slice, slice]]:
     ]
 
 
+def _piece(kept: Tensor, columns: slice) -> Tensor:
+    """The block of these columns of a (rows, B L) whose memory lies block after block."""
+    rows, width = kept.shape[0], columns.stop - columns.start
+    return kept.view(-1)[rows * columns.start :][: rows * width].view(rows, width)
+
+
 def _mask(x: Tensor, mask: Tensor, rows: slice) -> Tensor:
     """Multiply x (H, b l), in place, by the mask (H, B) of its b sequences; empty: by nothing."""
     if mask.numel():
@@ -48,117 +98,132 @@ def _mask(x: Tensor, mask: Tensor, rows: slice) -> Tensor:
     return x
 
 
+def _activated(y: Tensor, inner: Tensor, rows: slice, approximate: str) -> Tensor:
+    """[inner * gelu(y); 1], so that one product with [W, b] adds the bias too."""
+    g = y.new_empty(y.shape[0] + 1, y.shape[1])
+    g[-1] = 1.0
+    torch.ops.aten.gelu.out(y, approximate=approximate, out=g[:-1])
+    _mask(g[:-1], inner, rows)
+    return g
+
+
 def _glu_forward(
-    y: Tensor, W: Tensor, b: Tensor, inner: Tensor, outer: Tensor, length: int, approximate: str
-) -> tuple[Tensor, Tensor]:
-    half = W.shape[0] // 2
-    z, v = y.new_empty(half, y.shape[1]), y.new_empty(2 * half, y.shape[1])
-    for c, r in _blocks(y, length):
-        g = _mask(gelu(y[:, c], approximate=approximate), inner, r)
-        torch.addmm(b[:, None], W, g, out=v[:, c])
-        torch.sigmoid(v[half:, c], out=z[:, c]).mul_(v[:half, c])
-        _mask(z[:, c], outer, r)
-    return z, v
+    y: Tensor,
+    Wb: Tensor,
+    inner: Tensor,
+    outer: Tensor,
+    x: Tensor,
+    affine: Tensor,
+    approximate: str,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    half, (_, batch, length) = len(Wb) // 2, y.shape
+    total, normed = batch * length, x.numel() > 0
+    y, x, out = y.flatten(1), x.flatten(1) if normed else x, y.new_empty(half, total)
+    # Of each block: what goes into the gate and, with a norm, the normalised values and 1 / std.
+    kept = y.new_empty(3 * half + 1 if normed else 2 * half, total)
+    mean = y.new_full((half,), 1.0 / half)
+    for c, rows in _blocks(y, length):
+        mine = _piece(kept, c)
+        g = _activated(y[:, c].contiguous(), inner, rows, approximate)
+        ab = torch.mm(Wb, g, out=mine[: 2 * half])
+        z = _mask(torch.sigmoid(ab[half:]).mul_(ab[:half]), outer, rows)
+        if normed:
+            h = torch.add(x[:, c], z, out=mine[2 * half : -1])
+            _normalise(h, mean, eps, mine[-1])
+            torch.addcmul(affine[1, :, None], h, affine[0, :, None], out=out[:, c])
+        else:
+            out[:, c] = z
+    return out.view(half, batch, length), kept
 
 
 def _glu_backward(
-    dz: Tensor,
+    d_out: Tensor,
     y: Tensor,
-    v: Tensor,
-    W: Tensor,
+    kept: Tensor,
+    Wb: Tensor,
     inner: Tensor,
     outer: Tensor,
-    length: int,
-    approximate: str,
+    affine: Tensor,
+    *plain: Any,
 ) -> tuple[Tensor, ...]:
-    half = W.shape[0] // 2
-    dy, dW = torch.empty_like(y), torch.zeros_like(W)
-    db = W.new_zeros(W.shape[0])
-    for c, r in _blocks(y, length):
-        gate, dv = torch.sigmoid(v[half:, c]), v.new_empty(2 * half, c.stop - c.start)
-        d = _mask(torch.mul(dz[:, c], gate, out=dv[:half]), outer, r)
-        torch.mul(d, v[:half, c], out=dv[half:]).mul_(gate.neg_().add_(1.0))
-        g = _mask(gelu(y[:, c], approximate=approximate), inner, r)
-        dW.addmm_(dv, g.t())
-        db += dv.sum(1)
-        dg = _mask(torch.mm(W.t(), dv, out=g), inner, r)
-        torch.ops.aten.gelu_backward.grad_input(
-            dg, y[:, c], approximate=approximate, grad_input=dy[:, c]
-        )
-    return dy, dW, db, torch.zeros_like(inner), torch.zeros_like(outer)
+    (approximate, _), half, shape, normed = plain, len(Wb) // 2, y.shape, affine.numel() > 0
+    y, d_out = y.flatten(1), d_out.flatten(1)
+    dy, dWb, d_affine = y.new_empty(y.shape), torch.zeros_like(Wb), torch.zeros_like(affine)
+    dx = d_out.new_empty(d_out.shape if normed else 0)
+    for c, rows in _blocks(y, shape[2]):
+        mine = _piece(kept, c)
+        ab, d = mine[: 2 * half], d_out[:, c].clone(memory_format=torch.contiguous_format)
+        if normed:
+            d = _norm_gradient(d, mine[2 * half : -1], mine[-1], affine[0], d_affine)
+            dx[:, c] = d
+        gate, dab = torch.sigmoid(ab[half:]), torch.empty_like(ab)
+        torch.mul(_mask(d, outer, rows), gate, out=dab[:half])
+        torch.ops.aten.sigmoid_backward.grad_input(d.mul_(ab[:half]), gate, grad_input=dab[half:])
+        here = y[:, c].contiguous()
+        g = _activated(here, inner, rows, approximate)
+        dWb.addmm_(dab, g.t())
+        dg = _mask(torch.mm(Wb[:, :-1].t(), dab, out=g[:-1]), inner, rows)
+        torch.ops.aten.gelu_backward.grad_input(dg, here, approximate=approximate, grad_input=dg)
+        dy[:, c] = dg
+    dx = dx.view(half, *shape[1:]) if normed else dx
+    return dy.view(shape), dWb, torch.zeros_like(inner), torch.zeros_like(outer), dx, d_affine
 
 
-_glu_output = Operator(
-    "glu_output",
-    "Tensor y, Tensor W, Tensor b, Tensor inner, Tensor outer, int length, str approximate",
-    "z, v",
-    keep="y, v, W, inner, outer",
-    forward=_glu_forward,
-    backward=_glu_backward,
-)
+def _normalise(h: Tensor, mean: Tensor, eps: float, scale: Tensor) -> None:
+    """Normalise the columns of h (H, n) in place; `scale` (n,) gets 1 / their deviations."""
+    h.sub_(mean @ h)
+    torch.mv(h.square().t(), mean, out=scale).add_(eps).rsqrt_()
+    h.mul_(scale)
 
 
-def glu_output(
-    y: Tensor,
-    W: Tensor,
-    b: Tensor,
-    *,
-    inner: Tensor | None = None,
-    outer: Tensor | None = None,
-    approximate: str = "none",
-) -> Tensor:
-    """outer * GLU(W (inner * gelu(y)) + b): y (I, B, L), W (2 H, I) to (H, B, L).
-
-    inner (I, B) and outer (H, B): scaled dropout masks, one value for all steps of a sequence.
-    """
-    nothing = y.new_empty(0)
-    masks = (m if m is not None else nothing for m in (inner, outer))
-    z: Tensor = _glu_output(y.flatten(1), W, b, *masks, y.shape[2], approximate)
-    return z.view(W.shape[0] // 2, *y.shape[1:])
+def _norm_gradient(d: Tensor, hat: Tensor, scale: Tensor, weight: Tensor, d_norm: Tensor) -> Tensor:
+    """The gradient of columns before they were normalised; adds those of weight and bias."""
+    through = d * hat
+    d_norm[0] += through.sum(1)
+    d_norm[1] += d.sum(1)
+    mean = weight / len(weight)
+    c1, c2 = mean @ d, mean @ through
+    torch.mul(hat, c2, out=through).add_(c1).neg_().addcmul_(d, weight[:, None])
+    return through.mul_(scale)
 
 
 def _norm_forward(
-    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, eps: float
+    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, eps: float, summed: bool
 ) -> tuple[Tensor, ...]:
-    out, hat, scale = torch.empty_like(x), torch.empty_like(x), x.new_empty(x.shape[1])
+    out, hat, scale = torch.empty_like(x), x.new_empty(x.shape), x.new_empty(x.shape[1])
     mean = torch.full_like(weight, 1.0 / len(weight))
     for c, _ in _blocks(x, x.shape[1]):
-        h = torch.add(x[:, c], y[:, c], out=hat[:, c]) if y.numel() else hat[:, c].copy_(x[:, c])
-        h.sub_(mean @ h)
-        torch.mv(h.square().t(), mean, out=scale[c]).add_(eps).rsqrt_()
-        h.mul_(scale[c])
+        h = _piece(hat, c)
+        _ = torch.add(x[:, c], y[:, c], out=h) if summed else h.copy_(x[:, c])
+        _normalise(h, mean, eps, scale[c])
         torch.addcmul(bias[:, None], h, weight[:, None], out=out[:, c])
     return out, hat, scale
 
 
 def _norm_backward(
-    d: Tensor, hat: Tensor, scale: Tensor, weight: Tensor, y: Tensor, eps: float
+    d: Tensor, hat: Tensor, scale: Tensor, weight: Tensor, eps: float, summed: bool
 ) -> tuple[Tensor, ...]:
-    dx = torch.empty_like(d)
-    dweight, dbias, mean = torch.zeros_like(weight), torch.zeros_like(weight), weight / len(weight)
+    dx, d_norm = torch.empty_like(d), weight.new_zeros(2, len(weight))
     for c, _ in _blocks(d, d.shape[1]):
-        here, h = d[:, c], hat[:, c]
-        through = here * h
-        dbias += here.sum(1)
-        dweight += through.sum(1)
-        c1, c2 = mean @ here, mean @ through
-        torch.mul(h, c2, out=through).add_(c1).neg_().addcmul_(here, weight[:, None])
-        torch.mul(through, scale[c], out=dx[:, c])
-    return dx, (dx if y.numel() else torch.empty_like(y)), dweight, dbias
+        dx[:, c] = _norm_gradient(d[:, c], _piece(hat, c), scale[c], weight, d_norm)
+    return dx, (dx if summed else d.new_empty(0)), *d_norm.unbind(0)
 
 
+_glu_output = Operator(
+    "glu_output",
+    "Tensor y, Tensor Wb, Tensor inner, Tensor outer, Tensor x, Tensor affine, "
+    "str approximate, float eps",
+    "out, kept",
+    keep="y, kept, Wb, inner, outer, affine",
+    forward=_glu_forward,
+    backward=_glu_backward,
+)
 _layer_norm = Operator(
     "layer_norm_of_sum",
-    "Tensor x, Tensor y, Tensor weight, Tensor bias, float eps",
+    "Tensor x, Tensor y, Tensor weight, Tensor bias, float eps, bool summed",
     "out, hat, scale",
-    keep="hat, scale, weight, y",
+    keep="hat, scale, weight",
     forward=_norm_forward,
     backward=_norm_backward,
 )
-
-
-def layer_norm(x: Tensor, y: Tensor | None, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """LayerNorm over the first axis of x, or of x + y where y is given; (H, B, L) both."""
-    other = x.new_empty(0) if y is None else y.flatten(1)
-    out: Tensor = _layer_norm(x.flatten(1), other, weight, bias, eps)
-    return out.view(x.shape)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s4core.config import TaskShape
+from s4core.nn import layout
 from s4core.nn.activation import ACTIVATIONS
 from s4core.nn.options import StackOptions
 
@@ -49,8 +50,8 @@ class Encoder(nn.Module):
             )
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Encode a sequence whose first step is number `start`."""
-        h = self._encode(x)
+        """Encode a sequence whose first step is number `start`; the memory is that of (H, B, L)."""
+        h = self._encode_sequence(x)
         if self.position != "none":
             h = h + self.table[start : start + h.shape[1]].to(h.dtype)
         return F.dropout(h, self.p, self.training)
@@ -59,6 +60,12 @@ class Encoder(nn.Module):
         """Encode step `number`: x (B, d_input) or (B,) tokens."""
         h = self._encode(x)
         return h if self.position == "none" else h + self.table[number].to(h.dtype)
+
+    def _encode_sequence(self, x: Tensor) -> Tensor:
+        if self.kind == "linear":
+            return layout.h_last(layout.linear(self.linear, layout.h_first(x)))
+        rows = self._encode(x).flatten(0, 1)
+        return layout.h_last(rows.t().contiguous().view(-1, *x.shape[:2]))
 
     def _encode(self, x: Tensor) -> Tensor:
         if self.kind == "identity":
@@ -168,7 +175,9 @@ class Decoder(nn.Module):
         if lengths is None:
             if self.pooling == "last":
                 return h[:, -1]
-            return h.mean(1) if self.pooling == "mean" else h.sum(1)
+            # Over the last axis, so that the gradient gets the memory of the stack's sequences.
+            rows = layout.h_first(h)
+            return (rows.mean(2) if self.pooling == "mean" else rows.sum(2)).t()
         if self.pooling == "last":
             last = (lengths - 1).clamp_min(0)
             return h[torch.arange(h.shape[0], device=h.device), last]

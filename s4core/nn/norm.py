@@ -81,6 +81,12 @@ class Norm(nn.Module):
             return fused_output.layer_norm(x, y, self.weight, self.bias, self.eps)
         return self(x + y)  # type: ignore[no-any-return]
 
+    def after(self, x: Tensor) -> fused_output.Sum | None:
+        """What the fused output stage needs to normalise its sum with x; None: it cannot."""
+        if self.kind != "layer":
+            return None
+        return fused_output.Sum(x, self.weight, self.bias, self.eps)
+
     def step(self, x: Tensor) -> Tensor:
         """Normalise one step x (B, H); batch norm by its running statistics."""
         if self.kind == "none":

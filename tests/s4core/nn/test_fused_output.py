@@ -46,6 +46,22 @@ def test_the_gated_output(block, masked, approximate, length, monkeypatch):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("length", [50, 150])
+def test_the_gated_output_into_a_norm(block, masked, length, monkeypatch):
+    monkeypatch.setattr(fused_output, "BLOCK", block)
+    y, W, b, x, weight, bias = inputs = leaves(
+        (6, 5, length), (8, 6), (8,), (4, 5, length), (4,), (4,)
+    )
+    outer = torch.rand(4, 5).double() if masked else None
+    z = fused_output.glu_output(y, W, b, outer=outer)
+    total = (x + z).permute(1, 2, 0)
+    plain = F.layer_norm(total, (4,), weight, bias, 1e-5).permute(2, 0, 1)
+    end = fused_output.Sum(x, weight, bias, 1e-5)
+    assert_same(fused_output.glu_output(y, W, b, outer=outer, into=end), plain, inputs)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("summed", [False, True])
 def test_the_layer_norm(block, summed, monkeypatch):
     monkeypatch.setattr(fused_output, "BLOCK", block)

@@ -70,6 +70,7 @@ class DenseSSM(nn.Module):
         self._keep("dt", unconstrained(dt, options.dt_transform))
         self.C = parameter(torch.randn(channels, d_model, options.d_state))
         self._cache: dict[tuple[int, float], Tensor] = {}
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     def _keep(self, name: str, value: Tensor) -> None:
         value = value.to(torch.get_default_dtype())
@@ -136,6 +137,10 @@ class DenseSSM(nn.Module):
         moved = torch.bmm(state.x.transpose(0, 1), A_bar.transpose(1, 2)).transpose(0, 1)
         x = torch.addcmul(moved, B_bar, u.unsqueeze(-1).to(B_bar.dtype))
         return (x.unsqueeze(1) * C).sum(-1).flatten(1), StepState(x, state.system)
+
+
+def _forget(system: DenseSSM, _: object) -> None:
+    system.forget()
 
 
 def transition_parts(name: Transition, N: int, noise: float) -> list[Tensor]:

@@ -74,6 +74,16 @@ def test_published_layer():
     torch.testing.assert_close(got, y, **tight)
 
 
+def test_a_fixed_system_that_was_loaded_forgets_what_it_was():
+    one, other = (
+        torch.nn.ModuleDict({"ssm": DenseSSM(2, DenseOptions(d_state=4, learn="fixed"))})
+        for _ in range(2)
+    )
+    expected, _ = one["ssm"].kernel(8), other["ssm"].kernel(8)
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other["ssm"].kernel(8), expected)
+
+
 def test_a_fixed_system_is_made_once_and_again_for_another_dtype():
     ssm = DenseSSM(3, DenseOptions(d_state=4, learn="fixed"))
     assert [n for n, _ in ssm.named_parameters()] == ["C"]

@@ -8,10 +8,12 @@ next state's, for a batch of one.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +82,9 @@ def export_step(model: nn.Module, shape: TaskShape, path: Path) -> None:
     step = _Step(model, initial(1), x)
     arguments = (x, *step.inputs())
     names = [f"state_{i}" for i in range(len(arguments) - 1)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own
+    # Of the exporter's own, such as that torchvision is not installed.
+    with warnings.catch_warnings(), _silent(logging.getLogger("torch.onnx")):
+        warnings.simplefilter("ignore")
         try:
             program = torch.export.export(step.eval(), arguments, strict=False)
             program = program.run_decompositions(_DECOMPOSED)
@@ -98,6 +101,17 @@ def export_step(model: nn.Module, shape: TaskShape, path: Path) -> None:
             raise ValueError(
                 f"torch's exporter does not take this model's step: {cause}"
             ) from error
+
+
+@contextlib.contextmanager
+def _silent(logger: logging.Logger) -> Iterator[None]:
+    """Drop what is no error; its children have no level of their own."""
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _addcmul(out: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
@@ -162,6 +176,5 @@ def _card(model: nn.Module, made_by: Mapping[str, Any], facts: Mapping[str, Any]
         "```json",
         json.dumps({k: made_by[k] for k in ("model", "shape", "train")}, indent=2),
         "```",
-        "",
     ]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"

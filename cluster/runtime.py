@@ -123,7 +123,7 @@ def _start(root: Path, cpus: int) -> None:
                 _temp_dir=str(root),
             )
             return
-        except (RuntimeError, ConnectionError, TimeoutError) as error:
+        except Exception as error:  # Ray raises its bare self for daemons that are slow to start
             ray.shutdown()
             if is_last:
                 raise FailedRun(f"Ray does not start: {' '.join(str(error).split())}") from error

@@ -33,7 +33,8 @@ from dashboards.shipper import lag, start_shipper
 from sweeps import Study, SweepLock
 from sweeps.crew import Crews
 from sweeps.remote_home import kept, mirror
-from sweeps.types import SweepResult, TrialResult, TrialState
+from sweeps.results import standing
+from sweeps.types import SweepResult
 
 logger = logging.getLogger(__name__)
 
@@ -122,21 +123,9 @@ class Driver:
         except KeyboardInterrupt:
             self.stop.count += 1
         interrupted = self.stop.count > 0
-        return Ended(result=self._result(), stopped=reason, interrupted=interrupted, test=test)
-
-    def _result(self) -> SweepResult:
-        """How the sweep stands; the study does not know how long cut off trials have trained."""
-        result, sweep = self.study.result(), SweepRecord(self.study.folder)
-
-        def timed(trial: TrialResult) -> TrialResult:
-            if trial.state is not TrialState.RUNNING:
-                return trial
-            standing = sweep.trial(trial.number).standing(self.study.spec.objectives)
-            if standing is None:
-                return trial
-            return dataclasses.replace(trial, seconds=standing.seconds, spared=standing.spared)
-
-        return dataclasses.replace(result, trials=tuple(map(timed, result.trials)))
+        return Ended(
+            result=standing(self.study), stopped=reason, interrupted=interrupted, test=test
+        )
 
     def _prepare(self) -> None:
         if self.settings.address is None:

@@ -8,11 +8,9 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from rich.console import Console
-
 from cluster.cost import Cost
 from cluster.driver import Ended, Settings, drive
-from cluster.live import choose
+from cluster.live import choose, console
 from cluster.placement import placement_of
 from dashboards.leaderboard import leaderboard
 from sweeps import Study, home
@@ -49,12 +47,11 @@ def run_and_tell(study: Study, args: argparse.Namespace, *, only: int | None = N
 def tell(study: Study, ended: Ended, out: TextIO) -> None:
     """Print the leaderboard, the best trial's test and the commands to go on with."""
     name, best = study.spec.name, ended.result.best
-    console = Console(file=out, width=None if out.isatty() else 120)
     test = None
     if best is not None and ended.test:
         metric = study.spec.objective.metric.replace("val/", "test/")
         test = {best.number: ended.test[metric]} if metric in ended.test else None
-    console.print(leaderboard(ended.result, test=test, driven=False))
+    console(out).print(leaderboard(ended.result, test=test, driven=False))
     if best is not None:
         metric = study.spec.objective.metric
         words = [f"best: trial {best.number}, {metric} {best.value:.4f} at epoch {best.best_epoch}"]

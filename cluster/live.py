@@ -56,6 +56,12 @@ def choose(
     return Lines(sys.stdout, known=known, target=target)
 
 
+def console(out: TextIO | None = None) -> Console:
+    """What prints tables: as wide as the terminal, 120 columns in a pipe."""
+    out = out or sys.stdout
+    return Console(file=out, width=None if out.isatty() else 120)
+
+
 class JsonLines:
     """One JSON object a line and event, for programs."""
 
@@ -120,7 +126,8 @@ class Lines:
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._pace.trial_started(spec)
-        self._write(f"trial {spec.number} started: {settings(spec.params)}")
+        chosen = f": {settings(spec.params)}" if spec.params else ""
+        self._write(f"trial {spec.number} started{chosen}")
 
     def trial_reported(self, number: int, report: EpochReport) -> None:
         self._pace.trial_reported(number, report)

@@ -76,8 +76,7 @@ def leaderboard(
         if test:
             cells.append(number(test.get(trial.number)))
         style = STYLES.get(trial.state, "")
-        is_cut_off = trial.state is TrialState.RUNNING and not driven
-        word = "interrupted" if is_cut_off else trial.state.value
+        word = state_word(trial, driven=driven)
         state = f"[{style}]{word}[/]" if style else word
         epochs = str(trial.epochs)
         if trial.best_epoch is not None and trial.best_epoch != trial.epochs:
@@ -86,6 +85,12 @@ def leaderboard(
         cells.append(escape(brief(trial.error) or chosen(trial.params)))
         view.add_row(*cells, style="bold" if rank == 1 and trial.value is not None else None)
     return view
+
+
+def state_word(trial: TrialResult, *, driven: bool) -> str:
+    """A trial's state; driven: whether a driver is at work, without which nothing is running."""
+    is_cut_off = trial.state is TrialState.RUNNING and not driven
+    return "interrupted" if is_cut_off else trial.state.value
 
 
 def table(result: SweepResult) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import s4core
 from data_prep.fetch import Progress
+from s4core.train.report import EpochReport
 
 from .errors import StudyError
 from .files import write_json
 from .home import home as default_home
+from .outcome import Outcome
 from .presets import Published, find_preset, preset_names
 from .progress import Counted
 from .study import Study
 from .trial import open_data, read_metrics
-from .types import TrialResult
+from .types import SweepResult, TrialResult, TrialState
 
 if TYPE_CHECKING:
     import pandas
@@ -38,7 +41,7 @@ class Sweep:
         """A row a trial, best first: number, state, value, ..., and a column a parameter."""
         import pandas
 
-        result = self.study.result()
+        result = standing(self.study)
         unranked = [t for t in result.trials if t not in result.ranked]
         rows = []
         for trial in (*result.ranked, *unranked):
@@ -80,6 +83,21 @@ class Sweep:
 def open_sweep(name: str, home: Path | str | None = None) -> Sweep:
     """Open a sweep to look at; StudyError with the nearest name if there is none."""
     return Sweep(Study.open(name, Path(home) if home is not None else default_home()))
+
+
+def standing(study: Study) -> SweepResult:
+    """How a sweep stands, and what its unfinished trials have taken, which only their logs say."""
+    result = study.result()
+
+    def timed(trial: TrialResult) -> TrialResult:
+        if trial.state is not TrialState.RUNNING:
+            return trial
+        outcome = Outcome(study.spec.objectives)
+        for line in read_metrics(study.trial_folder(trial.number)):
+            outcome.add(EpochReport.from_json(line))
+        return dataclasses.replace(trial, seconds=outcome.seconds, spared=outcome.spared)
+
+    return dataclasses.replace(result, trials=tuple(map(timed, result.trials)))
 
 
 def pick(study: Study, number: int | None) -> TrialResult:
@@ -146,7 +164,7 @@ def compare(studies: Sequence[Study]) -> list[dict[str, Any]]:
     """A row a sweep: what it reached, over how many trials, for how many hours."""
     rows = []
     for study in studies:
-        result = study.result()
+        result = standing(study)
         best = result.best
         values = sorted(t.value for t in result.ranked if t.value is not None)
         test = _kept_test(study, best.number) if best else {}

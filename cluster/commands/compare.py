@@ -29,24 +29,25 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows))
         return 0
-    from rich.console import Console
     from rich.table import Table
 
-    from dashboards.leaderboard import value
+    from cluster.live import console
+    from dashboards.leaderboard import duration, number, value
 
     table = Table(title="sweeps", title_justify="left")
-    for column in rows[0]:
+    for column in (*list(rows[0])[:-1], "time"):
         table.add_column(column)
     for row in rows:
-        table.add_row(*("-" if v is None else value(v) for v in row.values()))
-    console = Console()
-    console.print(table)
+        figures = {k: number(row[k]) for k in ("best", "median", "test")}
+        figures["hours"] = duration(3600 * row["hours"])
+        table.add_row(*("-" if v is None else str(v) for v in (row | figures).values()))
+    console().print(table)
     table = Table(title="where the best trials differ", title_justify="left")
     table.add_column("value")
     for study in studies:
         table.add_column(study.spec.name)
     for path, values in differences(studies).items():
-        table.add_row(path, *("" if v is None else str(v) for v in values))
+        table.add_row(path, *("" if v is None else value(v) for v in values))
     if table.row_count:
-        console.print(table)
+        console().print(table)
     return 0

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     import contextlib
+    import sys
 
     from cluster.errors import UserError
     from dashboards import login, server
@@ -53,6 +54,8 @@ def main(args: argparse.Namespace) -> int:
         print(_page(shared.rstrip("/"), record))
         return 0
     started = running
+    if started is None and sys.stderr.isatty():
+        print("starting the server; it takes some 5 to 15 s ...", file=sys.stderr)
     if started is None and args.optuna and record is not None:
         started = server.start_optuna(record, host=args.host, port=args.port)
     elif started is None:

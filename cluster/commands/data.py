@@ -54,8 +54,9 @@ def _list(args: argparse.Namespace) -> int:
         cards = [dataset_card(name).to_json() for name in dataset_names()]
         print(json.dumps({"datasets": cards, "cached": [describe(c) for c in found]}))
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from cluster.live import console
 
     table = Table(title=f"data sets ({home() / 'data'})", title_justify="left")
     for column in ("name", "what", "rows", "prepared here"):
@@ -68,7 +69,7 @@ def _list(args: argparse.Namespace) -> int:
         table.add_row(name, card.title, rows, here or "-")
     for name in sorted({c.dataset for c in found} - set(dataset_names())):
         table.add_row(name, "a module of your own", "", _prepared(name, found))
-    Console().print(table)
+    console().print(table)
     return 0
 
 

@@ -27,8 +27,9 @@ def main(args: argparse.Namespace) -> int:
     if not standings:
         print(f"no sweeps in {home()}; `s4sweep run examples/quickstart.yaml` makes one.")
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from cluster.live import console
 
     table = Table(title=f"sweeps in {home()}", title_justify="left")
     for column in ("name", "state", "trials", "failed", "best", "last change"):
@@ -37,5 +38,5 @@ def main(args: argparse.Namespace) -> int:
         best = "-" if s.best is None else f"{s.metric} {s.best:.4f} (trial {s.best_trial})"
         cells = (s.state, f"{s.done}/{s.target}", str(s.failed), best, s.last_change())
         table.add_row(s.name, *cells)
-    Console().print(table)
+    console().print(table)
     return 0

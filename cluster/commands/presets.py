@@ -38,17 +38,18 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([shown(p) for p in presets]))
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from cluster.live import console
 
     table = Table(title=f"{len(presets)} presets", title_justify="left")
     for column in ("preset", "model", "published", "seen"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=column == "preset")
     for p in presets:
         value = "" if p.published is None else f"{p.published.metric} {p.published.value:.4g}"
         spread = f" ({p.published.std:.2g})" if p.published and p.published.std else ""
         seen = p.published.checked if p.published else ""
         table.add_row(p.name, p.model["name"], value + spread, seen)
-    Console().print(table)
+    console().print(table)
     print("use one: `preset: NAME` in a YAML, `baselines: [NAME]`, `s4sweep train preset=NAME`")
     return 0

@@ -36,12 +36,10 @@ def main(args: argparse.Namespace) -> int:
         shown = {"lines": behind.lines, "seconds": behind.seconds, "error": behind.error}
         print(json.dumps({**standing.to_json(), "mlflow_lag": shown}))
         return 0
-    from rich.console import Console
-
+    from cluster.live import console
     from dashboards.leaderboard import leaderboard
 
-    console = Console()
-    console.print(leaderboard(standing.result, driven=standing.driven))
+    console().print(leaderboard(standing.result, driven=standing.driven))
     driver = f"driver: pid {standing.pid} on {standing.host}" if standing.driven else "no driver"
     print(f"{standing.state}: {standing.done} of {standing.target} trials done; {driver}")
     if behind.lines or behind.error:

@@ -11,7 +11,7 @@ from told_sweep import KNOWN, play, report
 
 from cluster.live import JsonLines, Lines
 from s4core.train.report import EpochReport
-from sweeps.types import Objective, SweepResult, TrialResult, TrialState
+from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec, TrialState
 
 
 def test_lines_tell_the_story_without_control_characters() -> None:
@@ -26,6 +26,15 @@ def test_lines_tell_the_story_without_control_characters() -> None:
         "trial 0 stopped: best 0.5000 at epoch 1 [1/8 done]",
         "trial 1 failed: ValueError: no [1/8 done]",
     ]
+
+
+def test_a_trial_of_which_nothing_was_chosen_just_starts() -> None:
+    spec = TrialSpec(
+        sweep="x", number=3, data={}, model={}, train={}, objective=Objective(), seed=0, params={}
+    )
+    out = io.StringIO()
+    Lines(out, known=KNOWN, target=lambda: 8).trial_started(spec)
+    assert out.getvalue() == "trial 3 started\n"
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

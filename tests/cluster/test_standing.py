@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cluster.cli import main
-from sweeps import load_spec, run_inline
+from s4core.train.report import EpochReport
+from sweeps import Study, load_spec, run_inline
 
 SWEEP = """\
 name: stands
@@ -32,3 +33,18 @@ def test_an_extended_sweep_is_not_done(
     said = capsys.readouterr().out
     assert "interrupted: 1 of 3 trials done; no driver" in said
     assert "go on: s4sweep resume stands" in said
+
+
+def test_without_a_driver_no_trial_is_said_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("S4SWEEP_HOME", str(tmp_path))
+    path = tmp_path / "stands.yaml"
+    path.write_text(SWEEP)
+    study = Study.create(load_spec(path), tmp_path)
+    study.ask()
+    study.report(0, EpochReport(epoch=1, metrics={"val/accuracy": 0.5}))
+    assert main(["best", "stands"]) == 0
+    assert "trial 0 (interrupted): val/accuracy 0.5000" in capsys.readouterr().out
+    assert main(["compare", "stands", "stands"]) == 0
+    assert "0.5000" in capsys.readouterr().out

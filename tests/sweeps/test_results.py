@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +162,22 @@ def test_two_sweeps_are_compared(run: tuple[Study, Events], load: Load, home: Pa
     assert [row["trials"] for row in rows] == [3, 1]
     assert results.differences(studies)["train.epochs"] == [2, 1]
     assert "data.name" not in results.differences(studies)
+
+
+def test_an_unfinished_trial_counts_with_the_time_that_it_had(
+    tiny: sweeps.SweepSpec, tmp_path: Path
+) -> None:
+    study = Study.create(tiny, tmp_path)
+    spec = study.ask()
+    assert isinstance(spec, sweeps.TrialSpec)
+    folder = study.trial_folder(spec.number)
+    with contextlib.closing(sweeps.run_trial(spec, folder, home=tmp_path)) as stream:
+        report = next(stream)
+    study.report(spec.number, report)
+    (trial,) = results.standing(study).trials
+    assert (trial.state.value, trial.seconds) == ("running", report.metrics["epoch_s"])
+    assert results.compare([study])[0]["hours"] == pytest.approx(trial.seconds / 3600)
+    assert open_sweep("tiny", tmp_path).trials()["seconds"][0] == trial.seconds
 
 
 def test_an_exported_model_computes_the_same(

@@ -24,7 +24,9 @@ ActivationName = Literal[
     "relu2",
     "laplace",
 ]
-FinalName = Literal["glu", "half_glu1", "half_glu2", "linear", "none"]
+FinalName = Literal[
+    "glu", "geglu", "reglu", "swiglu", "half_glu1", "half_glu2", "linear", "none"
+]  # fmt: skip
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -41,6 +43,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "laplace": lambda x: 0.5 * (1.0 + torch.erf((x - 0.5**0.5) / (0.5 / 3.141592653589793) ** 0.5)),
 }
 
+# What a gated linear unit does to its second half.
+GATES: dict[str, Callable[[Tensor], Tensor]] = {
+    "glu": torch.sigmoid,
+    "geglu": F.gelu,
+    "reglu": F.relu,
+    "swiglu": F.silu,
+}
+
 
 def _small_gelu(y: Tensor) -> Tensor:
     # torch sends a contiguous gelu to oneDNN, whose call takes 5 us; the values of one step take 1.
@@ -53,9 +63,10 @@ class Output(nn.Module):
     """What follows a mixer: activation, dropout, channel mixing with its gate.
 
     With y (d_input channels) from the mixer and g = dropout(activation(y)), the result (d_model
-    channels) is by `final_act`, before branch_dropout: glu a * sigmoid(b), [a, b] = W g; half_glu1
-    g * sigmoid(W g); half_glu2 y * sigmoid(W g); linear W g; none g.
-    Source: S4's block; S5, arXiv:2208.04933, appendix G.
+    channels) is by `final_act`, before branch_dropout: glu a * sigmoid(b), [a, b] = W g; geglu,
+    reglu, swiglu the same with gelu, relu, silu of b; half_glu1 g * sigmoid(W g); half_glu2
+    y * sigmoid(W g); linear W g; none g.
+    Source: S4's block; S5, arXiv:2208.04933, appendix G; arXiv:2002.05202 for the gates.
     """
 
     def __init__(
@@ -79,7 +90,7 @@ class Output(nn.Module):
         self.dropout, self.branch_dropout, self.tied = dropout, branch_dropout, tie_dropout
         self.linear = None
         if final_act != "none":
-            self.linear = nn.Linear(d_input, 2 * d_model if final_act == "glu" else d_model)
+            self.linear = nn.Linear(d_input, 2 * d_model if final_act in GATES else d_model)
 
     def forward(self, y: Tensor) -> Tensor:
         """Map y (d_input, B, L), channels first, to (d_model, B, L)."""
@@ -87,7 +98,7 @@ class Output(nn.Module):
             return self.fused(y)
         g = ACTIVATIONS[self.activation](y)
         g = layout.dropout(g, self.dropout, tied=self.tied, training=self.training)
-        z = self._gate(y, g, None if self.linear is None else layout.linear(self.linear, g), 0)
+        z = self.gate(y, g, None if self.linear is None else layout.linear(self.linear, g), 0)
         return layout.dropout(z, self.branch_dropout, tied=self.tied, training=self.training)
 
     def step(self, y: Tensor) -> Tensor:
@@ -95,7 +106,7 @@ class Output(nn.Module):
         g = _small_gelu(y) if self.activation == "gelu" else ACTIVATIONS[self.activation](y)
         linear = self.linear
         mixed = None if linear is None else F.linear(g, linear.weight, linear.bias)
-        return self._gate(y, g, mixed, -1)
+        return self.gate(y, g, mixed, -1)
 
     def is_fused(self, y: Tensor) -> bool:
         """Whether `fused` serves this call."""
@@ -122,11 +133,15 @@ class Output(nn.Module):
             into=into,
         )
 
-    def _gate(self, y: Tensor, g: Tensor, mixed: Tensor | None, axis: int) -> Tensor:
+    def gate(self, y: Tensor, g: Tensor, mixed: Tensor | None, axis: int) -> Tensor:
+        """Apply final_act to mixed = W g (None without W), with the channels on `axis`."""
         if mixed is None:
             return g
         if self.final_act == "glu":
             return F.glu(mixed, dim=axis)
+        if self.final_act in GATES:
+            a, b = mixed.chunk(2, axis)
+            return a * GATES[self.final_act](b)
         if self.final_act == "half_glu1":
             return g * torch.sigmoid(mixed)
         if self.final_act == "half_glu2":

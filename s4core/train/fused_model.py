@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s4core.nn.activation import ACTIVATIONS
+from s4core.nn.activation import ACTIVATIONS, Output
 from s4core.nn.block import Block
 from s4core.nn.model import SequenceModel
 from s4core.nn.norm import Norm
@@ -173,18 +173,13 @@ class FusedModel:
         y = fft_conv(u.flatten(0, 1).transpose(0, 1), forward, k_reverse=reverse)
         return y.transpose(0, 1).reshape(K, H, B, L)
 
-    def _output(self, name: str, output: Any, y: Tensor, g: Tensor) -> Tensor:
+    def _output(self, name: str, output: Output, y: Tensor, g: Tensor) -> Tensor:
         if output.linear is None:
             return g
         weight, bias = self._linear(f"{name}.linear")
         K, _, B, L = g.shape
         mixed = torch.baddbmm(bias.unsqueeze(-1), weight, g.flatten(2)).view(K, -1, B, L)
-        if output.final_act == "glu":
-            a, b = mixed.chunk(2, 1)
-            return a * torch.sigmoid(b)
-        if output.final_act == "half_glu1":
-            return g * torch.sigmoid(mixed)
-        return y * torch.sigmoid(mixed) if output.final_act == "half_glu2" else mixed
+        return output.gate(y, g, mixed, 1)
 
     def _norm(self, name: str, norm: Norm, x: Tensor) -> Tensor:
         """Norm x (K, H, B, L) of each model over what the model alone would."""

@@ -5,11 +5,12 @@ import typing
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import s4core
 from s4core import TaskShape
 from s4core.nn import layout
-from s4core.nn.activation import ACTIVATIONS
+from s4core.nn.activation import ACTIVATIONS, FinalName, Output
 from s4core.nn.block import Block
 from s4core.nn.feed_forward import Pointwise
 from s4core.nn.options import StackOptions
@@ -40,6 +41,9 @@ def modes_agree(model, x):
         {"residual": "decay", "final_act": "half_glu1"},
         {"residual": "none", "final_act": "half_glu2", "norm": "batch"},
         {"final_act": "none", "activation": "silu"},
+        {"final_act": "geglu", "norm": "batch"},
+        {"final_act": "swiglu", "channels": 2},
+        {"final_act": "reglu"},
         {"channels": 3, "ff": 2},
         {"gates": "gss", "activation": "none", "final_act": "linear"},
         {"gates": "h3", "shift_taps": 3},
@@ -110,6 +114,22 @@ def test_residuals_have_their_formulas():
     assert torch.allclose(highway(x, y), (1 - r) * x + r * wy, atol=1e-6)
     assert torch.equal(Residual("none", 4, 1)(x, y), y)
     assert torch.equal(Residual("affine", 4, 1)(x, y), x + y)
+
+
+@pytest.mark.parametrize("final_act", typing.get_args(FinalName))
+def test_final_activations_have_their_formulas(final_act):
+    torch.manual_seed(0)
+    y = torch.randn(4, 2, 3, dtype=torch.float64)
+    output = Output(4, 4, activation="tanh", final_act=final_act).double()
+    g = torch.tanh(y)
+    W = g if output.linear is None else layout.linear(output.linear, g)
+    halves = {"glu": torch.sigmoid, "geglu": F.gelu, "reglu": F.relu, "swiglu": F.silu}
+    if final_act in halves:
+        expected = W[:4] * halves[final_act](W[4:])
+    else:
+        half = {"half_glu1": g * torch.sigmoid(W), "half_glu2": y * torch.sigmoid(W)}
+        expected = half.get(final_act, W)
+    assert (output(y) - expected).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("kind", typing.get_args(ResidualName))

@@ -120,8 +120,8 @@ def _glu_forward(
     half, (_, batch, length) = len(Wb) // 2, y.shape
     total, normed = batch * length, x.numel() > 0
     y, x, out = y.flatten(1), x.flatten(1) if normed else x, y.new_empty(half, total)
-    # Of each block: what goes into the gate and, with a norm, the normalised values and 1 / std.
-    kept = y.new_empty(3 * half + 1 if normed else 2 * half, total)
+    # Of each block: what goes into the gate and, with a norm, the mean and 1 / std of its columns.
+    kept = y.new_empty(2 * half + 2 if normed else 2 * half, total)
     mean = y.new_full((half,), 1.0 / half)
     for c, rows in _blocks(y, length):
         mine = _piece(kept, c)
@@ -129,9 +129,8 @@ def _glu_forward(
         ab = torch.mm(Wb, g, out=mine[: 2 * half])
         z = _mask(torch.sigmoid(ab[half:]).mul_(ab[:half]), outer, rows)
         if normed:
-            h = torch.add(x[:, c], z, out=mine[2 * half : -1])
-            _normalise(h, mean, eps, mine[-1])
-            torch.addcmul(affine[1, :, None], h, affine[0, :, None], out=out[:, c])
+            _normalise(z.add_(x[:, c]), mean, eps, mine[-2], mine[-1])
+            torch.addcmul(affine[1, :, None], z, affine[0, :, None], out=out[:, c])
         else:
             out[:, c] = z
     return out.view(half, batch, length), kept
@@ -144,22 +143,28 @@ def _glu_backward(
     Wb: Tensor,
     inner: Tensor,
     outer: Tensor,
+    x: Tensor,
     affine: Tensor,
     *plain: Any,
 ) -> tuple[Tensor, ...]:
-    (approximate, _), half, shape, normed = plain, len(Wb) // 2, y.shape, affine.numel() > 0
-    y, d_out = y.flatten(1), d_out.flatten(1)
+    (approximate, _), half, shape, normed = plain, len(Wb) // 2, y.shape, x.numel() > 0
+    y, d_out, x = y.flatten(1), d_out.flatten(1), x.flatten(1) if normed else x
     dy, dWb, d_affine = y.new_empty(y.shape), torch.zeros_like(Wb), torch.zeros_like(affine)
     dx = d_out.new_empty(d_out.shape if normed else 0)
     for c, rows in _blocks(y, shape[2]):
         mine = _piece(kept, c)
-        ab, d = mine[: 2 * half], d_out[:, c].clone(memory_format=torch.contiguous_format)
+        a, dab = mine[:half], torch.empty_like(mine[: 2 * half])
+        gate, d = (
+            torch.sigmoid(mine[half : 2 * half]),
+            d_out[:, c].clone(memory_format=torch.contiguous_format),
+        )
         if normed:
-            d = _norm_gradient(d, mine[2 * half : -1], mine[-1], affine[0], d_affine)
+            z = _mask(a * gate, outer, rows)
+            hat = z.add_(x[:, c]).sub_(mine[-2]).mul_(mine[-1])
+            d = _norm_gradient(d, hat, mine[-1], affine[0], d_affine)
             dx[:, c] = d
-        gate, dab = torch.sigmoid(ab[half:]), torch.empty_like(ab)
         torch.mul(_mask(d, outer, rows), gate, out=dab[:half])
-        torch.ops.aten.sigmoid_backward.grad_input(d.mul_(ab[:half]), gate, grad_input=dab[half:])
+        torch.ops.aten.sigmoid_backward.grad_input(d.mul_(a), gate, grad_input=dab[half:])
         here = y[:, c].contiguous()
         g = _activated(here, inner, rows, approximate)
         dWb.addmm_(dab, g.t())
@@ -170,9 +175,9 @@ def _glu_backward(
     return dy.view(shape), dWb, torch.zeros_like(inner), torch.zeros_like(outer), dx, d_affine
 
 
-def _normalise(h: Tensor, mean: Tensor, eps: float, scale: Tensor) -> None:
-    """Normalise the columns of h (H, n) in place; `scale` (n,) gets 1 / their deviations."""
-    h.sub_(mean @ h)
+def _normalise(h: Tensor, mean: Tensor, eps: float, middle: Tensor, scale: Tensor) -> None:
+    """Normalise the columns of h (H, n) in place; middle, scale (n,) get their mean and 1 / std."""
+    h.sub_(torch.mv(h.t(), mean, out=middle))
     torch.mv(h.square().t(), mean, out=scale).add_(eps).rsqrt_()
     h.mul_(scale)
 
@@ -192,11 +197,11 @@ def _norm_forward(
     x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, eps: float, summed: bool
 ) -> tuple[Tensor, ...]:
     out, hat, scale = torch.empty_like(x), x.new_empty(x.shape), x.new_empty(x.shape[1])
-    mean = torch.full_like(weight, 1.0 / len(weight))
+    mean, middle = torch.full_like(weight, 1.0 / len(weight)), torch.empty_like(scale)
     for c, _ in _blocks(x, x.shape[1]):
         h = _piece(hat, c)
         _ = torch.add(x[:, c], y[:, c], out=h) if summed else h.copy_(x[:, c])
-        _normalise(h, mean, eps, scale[c])
+        _normalise(h, mean, eps, middle[c], scale[c])
         torch.addcmul(bias[:, None], h, weight[:, None], out=out[:, c])
     return out, hat, scale
 
@@ -215,7 +220,7 @@ _glu_output = Operator(
     "Tensor y, Tensor Wb, Tensor inner, Tensor outer, Tensor x, Tensor affine, "
     "str approximate, float eps",
     "out, kept",
-    keep="y, kept, Wb, inner, outer, affine",
+    keep="y, kept, Wb, inner, outer, x, affine",
     forward=_glu_forward,
     backward=_glu_backward,
 )

@@ -7,6 +7,7 @@ running now, when to stop issuing, and why.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 
 from cluster.live import Show
@@ -80,6 +81,7 @@ class Roster:
         self._is_paused = False
         self._same_error: list[str] = []
         self._signatures: dict[int, str] = {}  # of the failures of trials
+        self._losses: Counter[int] = Counter()  # of workers, since the last epoch of a trial
 
     def drain(self, reason: str | None = None) -> None:
         """Issue nothing more and stop every trial after the epoch it is in; safe in a handler."""
@@ -160,19 +162,23 @@ class Roster:
         self._count(results)
 
     def given_up(self, tune_id: str) -> None:
-        """The crew has lost too many workers: FAILED, but no error of its own.
+        """Tune starts the crew no more: FAILED after too many losses, but no error of its own.
 
-        Of several, whoever kills his workers will do so alone.
+        Of several, whoever kills his workers will do so alone. Tune gives up at once when a worker
+        dies that is just taking up its next trial: that trial is issued again.
         """
         crew = self._running.pop(tune_id).crew
-        times = self.limits.losses + 1
         self._check_lock()
         if self.fault is not None:
             return
-        error = f"lost its worker or node {times} times in a row within one epoch"
-        if len(crew.specs) > 1:
+        losses = self._count_loss(crew)
+        error = f"lost its worker or node {losses} times in a row within one epoch"
+        if losses <= self.limits.losses:
+            self._tell_lost(crew, "it died between two trials")
+        elif len(crew.specs) > 1:
             self._events.note(f"{len(crew.specs)} trials go on apart: their crew {error}")
             self.crews.broke(crew, "lost")
+            self._losses.clear()
         else:
             crew.fail(crew.specs[0].number, error)
         for result in crew.results():
@@ -189,10 +195,19 @@ class Roster:
         """The crew's worker or node is gone, and Tune starts it again."""
         running = self._running[tune_id]
         running.started = False
-        for number in running.crew.unfinished:
+        self._count_loss(running.crew)
+        self._tell_lost(running.crew, reason)
+
+    def _count_loss(self, crew: Crew) -> int:
+        """Add one; gives how often a member has lost its worker since its last epoch, at most."""
+        self._losses.update(crew.unfinished)
+        return max(self._losses[number] for number in crew.unfinished)
+
+    def _tell_lost(self, crew: Crew, reason: str) -> None:
+        for number in crew.unfinished:
             self._begun.discard(number)
             self._events.note(
-                f"trial {number} lost its worker after epoch {running.crew.epochs(number)} "
+                f"trial {number} lost its worker after epoch {crew.epochs(number)} "
                 f"and is started again: {reason}"
             )
 
@@ -213,6 +228,7 @@ class Roster:
             return
         if is_news:
             self.progressed = True
+            del self._losses[number]
             self._events.trial_reported(number, report)
             if self._packing is not None and self._packing.measured(report):
                 self._share_anew()

@@ -110,6 +110,26 @@ def test_losses_are_no_errors_of_the_trials_own(tmp_path: Path) -> None:
     )
 
 
+def test_a_worker_that_dies_as_it_takes_up_a_trial_costs_it_nothing_but_a_loss(
+    study: Study,
+) -> None:
+    """Tune does not start such a trial again; the roster does, as often as after other losses."""
+    watcher = Watcher()
+    some = roster(study, watcher, at_once=1, losses=2)
+    for tune_id in ("a", "b"):
+        assert issue(some, tune_id) == 0
+        some.given_up(tune_id)
+    assert watcher.ended == {}
+    assert issue(some, "c") == 0
+    some.heard("c", [(0, report(1))])
+    some.given_up("c")
+    assert watcher.notes[-1].startswith("trial 0 lost its worker after epoch 1")
+    assert issue(some, "d") == 0
+    some.lost("d", "killed")
+    some.given_up("d")
+    assert watcher.ended[0].error == "lost its worker or node 3 times in a row within one epoch"
+
+
 def test_the_same_error_in_a_row_stops_the_sweep_and_another_one_breaks_the_row(
     study: Study,
 ) -> None:
@@ -204,9 +224,12 @@ def test_one_error_of_a_whole_crew_counts_once_in_a_row(tmp_path: Path) -> None:
 def test_a_crew_that_lost_too_many_workers_is_parted(tmp_path: Path) -> None:
     watcher = Watcher()
     some = crowded_roster(tmp_path, watcher, losses=1)
+    some.lost("a", "killed")
     some.given_up("a")
     assert watcher.ended == {}
-    assert [issued(some, "b"), some.given_up("b")] == [[0], None]
+    assert issued(some, "b") == [0]
+    some.lost("b", "killed")
+    some.given_up("b")
     assert {n: (t.state, t.lost) for n, t in watcher.ended.items()} == {
         0: (TrialState.FAILED, True)
     }

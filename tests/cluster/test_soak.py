@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from driver_process import start, training_pids
+from driver_process import epochs_on_disk, start, training_pids
 from engine_contract import check_record, tiny
 
 from dashboards.shipper import sync
@@ -20,22 +20,29 @@ from dashboards.shipper import sync
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 TRIALS = int(os.environ.get("S4SWEEP_SOAK_TRIALS", "200"))
-EVERY_S = (3.0, 9.0)
+EVERY_S = (1.0, 5.0)
 DRIVER_KILLS = 2
 
 
 @contextlib.contextmanager
 def killing(home: Path, seed: int) -> Iterator[Callable[[], int]]:
-    """SIGKILL a random training process every few seconds; gives the count so far."""
+    """SIGKILL a random training process every few seconds; gives the count so far.
+
+    Never twice without an epoch in between: on a busy machine a new process takes half a minute.
+    """
     draw = random.Random(seed)
     done = threading.Event()
     kills = [0]
 
     def loop() -> None:
+        before = 0
         while not done.wait(draw.uniform(*EVERY_S)):
+            epochs = sum(epochs_on_disk(home).values())
             with contextlib.suppress(ProcessLookupError, IndexError, ValueError):
-                os.kill(draw.choice(training_pids(home)), signal.SIGKILL)
-                kills[0] += 1
+                if epochs > before:
+                    os.kill(draw.choice(training_pids(home)), signal.SIGKILL)
+                    kills[0] += 1
+                    before = epochs
 
     thread = threading.Thread(target=loop)
     thread.start()
@@ -49,7 +56,7 @@ def killing(home: Path, seed: int) -> Iterator[Callable[[], int]]:
 def test_a_soak_of_random_kills_ends_with_exactly_the_trials(
     tmp_path: Path, database: Path
 ) -> None:
-    model = {"name": "lab.faulty", "delay_s": 0.02}
+    model = {"name": "lab.faulty", "delay_s": 0.1}
     search = {"trials": TRIALS, "max_failures": 0}
     tiny(tmp_path, model=model, search=search, train={"epochs": 2}, resources={"concurrent": 2})
     with killing(tmp_path, seed=0) as kills:

@@ -37,11 +37,11 @@ def failed(ledger: Ledger, tally: Tally) -> str | None:
     Trials that were lost with their workers have a budget of their own, of the same size.
     """
     limit = ledger.spec.search.max_failures
-    bad = tally.failed
+    bad = [tally.results[number] for number in sorted(tally.failed)]
     for is_lost in (False, True):
         some = [r for r in bad if r.lost is is_lost]
         if len(some) > limit:
-            last = max(some, key=lambda r: r.number).error
+            last = some[-1].error
             return f"{len(some)} trials failed (max_failures: {limit}); the last: {last}"
     return None
 
@@ -50,12 +50,12 @@ def spent(ledger: Ledger, tally: Tally, wall_s: float, epochs_s: float) -> str |
     """Say which budget for new configurations is used up; None while there is some left."""
     search = ledger.spec.search
     target = int(ledger.attrs().get(record.TARGET, search.trials))
-    if tally.counted >= target:
+    if len(tally.counted) >= target:
         return f"{target} trials"
     if (hours := hours_spent(ledger, wall_s, epochs_s)) is not None:
         return hours
     if search.no_improvement is not None and len(ledger.spec.objectives) == 1:
-        since = _since_best(ledger, tally.results)
+        since = _since_best(ledger, list(tally.results.values()))
         if since >= search.no_improvement:
             return f"no improvement in {since} trials"
     return None

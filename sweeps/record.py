@@ -43,11 +43,11 @@ def epochs_key(number: int) -> str:
     return f"epochs:{number}"
 
 
-def reopened(study_attrs: Mapping[str, Any]) -> list[int]:
+def reopened(study_attrs: Mapping[str, Any]) -> set[int]:
     """Numbers of the finished trials that are to be continued."""
     prefix = epochs_key(0)[:-1]
     wanted = (k for k, v in study_attrs.items() if k.startswith(prefix) and v is not None)
-    return [int(key.removeprefix(prefix)) for key in wanted]
+    return {int(key.removeprefix(prefix)) for key in wanted}
 
 
 def is_running(trial: FrozenTrial) -> bool:

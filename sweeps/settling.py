@@ -22,15 +22,11 @@ GOOD = (TrialState.COMPLETED, TrialState.STOPPED)
 EARLY = (TrialState.PRUNED, TrialState.CUT)
 
 
-def settle(
-    ledger: Ledger, unfinished: Sequence[FrozenTrial], sampler: BaseSampler
-) -> list[TrialResult]:
-    """Finish in Optuna the trials that have ended; gives the results that changed by a mean."""
+def settle(ledger: Ledger, ended: Sequence[FrozenTrial], sampler: BaseSampler) -> list[TrialResult]:
+    """Finish in Optuna trials that have ended; gives the results that changed by a mean."""
     changed: list[TrialResult] = []
     ledger.optuna.sampler = sampler  # some samplers keep their state when a trial ends
-    for trial in unfinished:
-        if trial.state is not OptunaState.RUNNING or record.RESULT not in trial.user_attrs:
-            continue
+    for trial in ended:
         result = TrialResult.from_json(trial.user_attrs[record.RESULT])
         is_leader = record.REPLICATE_OF not in trial.user_attrs
         if is_leader and ledger.spec.repeat > 1 and result.state in GOOD:

@@ -50,7 +50,7 @@ class Study:
         self._cut: set[int] = set()  # stopped for want of hours
         self._tally = Tally(self.ledger)
         self._tally.look()
-        self._seconds = budgets.Seconds(self._tally.results)
+        self._seconds = budgets.Seconds(list(self._tally.results.values()))
         self._proposals: Proposals | None = None
         self._population = population_of(self.ledger, self.trial_folder)
         self._since = time.monotonic()
@@ -110,18 +110,16 @@ class Study:
             if member is not None:
                 return self._issue(member)
         else:
-            orphans = [t.number for t in self._tally.open if record.is_running(t)]
-            again = {*orphans, *record.reopened(attrs)} - self._issued
+            again = (self._tally.running | record.reopened(attrs)) - self._issued
             if again:
                 return self._issue(trials[min(again)])
         failed = budgets.failed(self.ledger, self._tally)
         if failed is not None:
             return self._finished(failed)
-        for trial in self._tally.open:
-            if trial.state is OptunaState.WAITING:
-                started = self._proposer().start(self.ledger, trial)
-                if started is not None:
-                    return self._issue(started)
+        for number in sorted(self._tally.waiting):
+            started = self._proposer().start(self.ledger, trials[number])
+            if started is not None:
+                return self._issue(started)
         if reason is None:
             try:
                 return self._issue(self._proposer().add(self.ledger, self._tally))
@@ -288,8 +286,9 @@ class Study:
             self._wall_noted = time.monotonic()
 
     def _settle(self) -> None:
-        self._tally.look()
-        for changed in settle(self.ledger, self._tally.open, self._proposer().sampler):
+        trials = self._tally.look()
+        ended = [trials[number] for number in sorted(self._tally.ended)]
+        for changed in settle(self.ledger, ended, self._proposer().sampler):
             path = self.trial_folder(changed.number) / "result.json"
             write_json(path, changed.to_json())
 

@@ -1,7 +1,7 @@
 """What is asked of all trials whenever one starts or ends, without a look at all of them each time.
 
-Optuna's storages let nobody change a trial that they have as finished, so it is looked at once; a
-look costs what is new or unfinished, however large the sweep.
+A trial that Optuna has finished never changes, and one that runs is another object after a change
+(its storages copy on write), so a look costs what has changed, however large the sweep is.
 """
 
 from __future__ import annotations
@@ -19,46 +19,51 @@ from .types import TrialResult, TrialState
 class Tally:
     """Sums over the trials of a study; `look` brings them up to date.
 
-    known: how many there are; open: those that Optuna has not finished, by number; prints: the
-    fingerprints of all.
+    known: how many trials there are; prints: their fingerprints. By number: counted, those that use
+    up one of the target; running, begun and not ended; waiting, not begun; ended, those of which
+    Optuna has not been told that; results, how those did that have ended; failed: of these.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self.known = 0
-        self.open: list[FrozenTrial] = []
         self.prints: set[str] = set()
+        self.counted: set[int] = set()
+        self.running: set[int] = set()
+        self.waiting: set[int] = set()
+        self.ended: set[int] = set()
+        self.results: dict[int, TrialResult] = {}
+        self.failed: set[int] = set()
         self._ledger = ledger
-        self._finished: list[TrialResult] = []
-        self._failed: list[TrialResult] = []
-        self._counted = 0
+        self._open: dict[int, FrozenTrial] = {}
 
     def look(self) -> Sequence[FrozenTrial]:
         """Take in what has changed; gives all trials by number."""
         trials = self._ledger.trials()
-        fresh = [*(trials[t.number] for t in self.open), *trials[self.known :]]
+        changed = [trials[n] for n, before in self._open.items() if trials[n] is not before]
+        for trial in (*changed, *trials[self.known :]):
+            self._take(trial)
         self.known = len(trials)
-        self.open = [t for t in fresh if not t.state.is_finished()]
-        over = [t for t in fresh if t.state.is_finished()]
-        self.prints.update(t.user_attrs.get(record.PRINT, "") for t in fresh)
-        self._counted += sum(map(_counts, over))
-        self._finished += (ended := _results(over))
-        self._failed += _failed(ended)
         return trials
 
-    @property
-    def counted(self) -> int:
-        """How many trials use up one of the target."""
-        return self._counted + sum(map(_counts, self.open))
-
-    @property
-    def results(self) -> list[TrialResult]:
-        """How the trials ended that have, in no order."""
-        return [*self._finished, *_results(self.open)]
-
-    @property
-    def failed(self) -> list[TrialResult]:
-        """Those that failed."""
-        return [*self._failed, *_failed(_results(self.open))]
+    def _take(self, trial: FrozenTrial) -> None:
+        number, attrs, is_over = trial.number, trial.user_attrs, trial.state.is_finished()
+        self.prints.add(attrs.get(record.PRINT, ""))
+        is_running = trial.state is OptunaState.RUNNING
+        for numbers, belongs in (
+            (self.counted, _counts(trial)),
+            (self.running, is_running and record.RESULT not in attrs),
+            (self.ended, is_running and record.RESULT in attrs),
+            (self.waiting, trial.state is OptunaState.WAITING),
+        ):
+            (numbers.add if belongs else numbers.discard)(number)
+        if record.RESULT in attrs:
+            result = self.results[number] = TrialResult.from_json(attrs[record.RESULT])
+            if result.state is TrialState.FAILED:
+                self.failed.add(number)
+        if is_over:
+            self._open.pop(number, None)
+        else:
+            self._open[number] = trial
 
 
 def _counts(trial: FrozenTrial) -> bool:
@@ -69,12 +74,3 @@ def _counts(trial: FrozenTrial) -> bool:
     if record.RESULT in attrs:
         return bool(attrs[record.RESULT]["state"] != TrialState.FAILED.value)
     return trial.state in (OptunaState.RUNNING, OptunaState.WAITING)
-
-
-def _results(trials: Sequence[FrozenTrial]) -> list[TrialResult]:
-    ended = [t.user_attrs[record.RESULT] for t in trials if record.RESULT in t.user_attrs]
-    return [TrialResult.from_json(data) for data in ended]
-
-
-def _failed(results: Sequence[TrialResult]) -> list[TrialResult]:
-    return [r for r in results if r.state is TrialState.FAILED]

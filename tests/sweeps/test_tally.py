@@ -49,11 +49,9 @@ def test_it_says_what_a_look_at_every_trial_says(
             study.tell(outcome.result(spec, error=error))
         anew = Tally(study.ledger)
         kept.look(), anew.look()
-        assert (kept.known, kept.counted, kept.prints) == (anew.known, anew.counted, anew.prints)
-        for some in ("results", "failed", "open"):
-            left, right = getattr(kept, some), getattr(anew, some)
-            assert sorted(t.number for t in left) == sorted(t.number for t in right)
+        for some in set(vars(anew)) - {"_ledger", "_open"}:
+            assert getattr(kept, some) == getattr(anew, some), some
         if isinstance(asked, Finished):
             break
     assert len(kept.failed) > 0 and len(kept.results) > 12
-    assert kept.counted == 12
+    assert len(kept.counted) == 12

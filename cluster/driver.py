@@ -19,6 +19,7 @@ from cluster.control import obeying
 from cluster.data import data_blocks, prepare_everywhere
 from cluster.errors import FailedRun
 from cluster.final import test_best
+from cluster.ground import watched
 from cluster.interrupts import Interrupts
 from cluster.live import Show
 from cluster.packing import Packing, smallest_gpu_gb
@@ -116,7 +117,11 @@ class Driver:
             again = f"`s4sweep resume {self.study.spec.name}` goes on"
             self.show.note(f"starting Ray (should this process be lost: {again})")
             # Ray puts a handler of its own in place of ours for SIGTERM: set it again inside.
-            with ray_running(self.settings.address), self.stop.caught():
+            with (
+                ray_running(self.settings.address),
+                watched(self.show, again),
+                self.stop.caught(),
+            ):
                 self._prepare()
                 reason = self._attempts()
                 test = self._test()

@@ -1,6 +1,6 @@
 """Hosts that lose their power: the head, with and without storage of its own, and the driver's.
 
-Each host is a network namespace with its own name; needs root.
+Each host is a set of namespaces (tests/contracts/hosts.py); needs root.
 """
 
 from __future__ import annotations
@@ -77,15 +77,25 @@ def both_train(events: list[dict[str, object]]) -> bool:
     return len({e["number"] for e in events if e["event"] == "epoch"}) >= 2
 
 
-def again_as_it_was(host: Host, program: str) -> None:
-    """SIGKILL the process of a host that runs `program`, and start it with the same words."""
+def killed(host: Host, program: str) -> tuple[list[str], dict[str, str]]:
+    """SIGKILL the process of a host that runs `program`; its words and its environment."""
     found = [psutil.Process(pid) for pid in host.pids()]
     process = next(p for p in found if p.name() == program)
     words, environment = process.cmdline(), process.environ()
     process.kill()
     process.wait()
+    return words, environment
+
+
+def comes_back(cluster: Cluster, what: str) -> None:
+    """Kill the GCS of the head, or all that runs there, and start it again as it was."""
+    if what == "head":
+        cluster.head.cut()
+        cluster.boot_head()
+        return
+    words, environment = killed(cluster.head, "gcs_server")
     detached = ("sh", "-c", '"$@" >/dev/null 2>&1 &', "sh")
-    subprocess.run([*host.enter, *detached, *words], env=environment, check=True)
+    subprocess.run([*cluster.head.enter, *detached, *words], env=environment, check=True)
 
 
 def goes_on(driver: Driver, cluster: Cluster, host: Host, since: float) -> str:
@@ -115,8 +125,9 @@ def test_a_head_without_storage_dies_and_the_sweep_goes_on_under_the_next(
     assert len(result.trials) == 4
 
 
-def test_a_gcs_with_storage_dies_and_comes_back_and_the_sweep_does_not_notice(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", ["gcs", "head"])
+def test_a_head_with_storage_dies_and_comes_back_and_the_sweep_does_not_notice(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """RocksDB on a disk that outlives it: no trial is started again, no epoch repeated."""
     sweep(tmp_path)
@@ -125,11 +136,46 @@ def test_a_gcs_with_storage_dies_and_comes_back_and_the_sweep_does_not_notice(
     cluster.boot()
     with start(tmp_path, "--address", cluster.address, host=cluster.one) as driver:
         driver.until(both_train)
-        again_as_it_was(cluster.head, "gcs_server")
+        comes_back(cluster, what)
         assert driver.wait() == 0, driver.error
         assert driver.losses() == 0
         assert sorted(driver.numbers("started")) == [0, 1, 2, 3]
     check_record(tmp_path, "tiny", trials=4)
+
+
+def test_a_head_with_storage_that_drives_dies_and_comes_back_and_the_sweep_goes_on(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver is lost with its host; the nodes of the trials stay, and take them up again."""
+    sweep(tmp_path)
+    for key, value in cluster.storage.items():
+        monkeypatch.setenv(key, value)
+    cluster.boot()
+    with start(tmp_path, "--address", cluster.address, host=cluster.head) as driver:
+        driver.until(both_train)
+        since = time.time()
+        comes_back(cluster, "head")
+        assert driver.wait() != 0
+        goes_on(driver, cluster, cluster.head, since)
+    assert len(check_record(tmp_path, "tiny", trials=4).trials) == 4
+
+
+def test_the_node_under_a_driver_dies_and_it_ends_with_the_command_that_goes_on(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Its raylet alone is killed: Ray would let the driver wait for ever."""
+    sweep(tmp_path)
+    cluster.boot()
+    with start(tmp_path, "--address", cluster.address, host=cluster.one) as driver:
+        driver.until(both_train)
+        since = time.time()
+        killed(cluster.one, "raylet")
+        assert driver.wait() == 1
+        assert driver.error.splitlines() == [
+            "s4sweep: the node of Ray under this driver has died; `s4sweep resume tiny` goes on."
+        ]
+        goes_on(driver, cluster, cluster.two, since)
+    assert len(check_record(tmp_path, "tiny", trials=4).trials) == 4
 
 
 def test_the_host_of_the_driver_dies_and_another_host_goes_on(

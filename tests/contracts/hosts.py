@@ -1,7 +1,8 @@
-"""Several hosts on this machine: a network namespace each, with an address and a name of its own.
+"""Several hosts on this machine: a network, a name and processes of its own each (namespaces).
 
 Unlike raylets side by side they can lose their head and get another one at the same address, and
-a driver is attached to the raylet of its own host. Needs root and `ip`.
+a driver is attached to the raylet of its own host: Ray looks for it among the processes, and takes
+the head's where it sees several. Needs root, `ip`, `unshare` and `nsenter`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,10 +18,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 from cluster import auth
 
 PORT = 6379
 NETWORK = "10.213.77"
+# The first process of a host: takes its name, and is the parent of whoever has lost his own.
+_INIT = 'hostname "$0"; exec env --ignore-signal=CHLD sleep infinity'
+_NAMESPACES = ("--uts", "--pid", "--mount")
 
 
 @dataclasses.dataclass
@@ -32,12 +37,24 @@ class Host:
     address: str
     scratch: Path
     boots: int = 0
+    _power: subprocess.Popen[bytes] | None = None
 
     @property
     def enter(self) -> Sequence[str]:
-        """Enter its network, then take its name."""
-        renamed = f'hostname {self.name}; exec "$@"'
-        return ("ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-c", renamed, "sh")
+        """Enter its namespaces; what is started so ends with whoever has started it."""
+        if self._power is None:
+            words = (*_NAMESPACES, "--fork", "--mount-proc", "--kill-child", "sh", "-c", _INIT)
+            self._power = subprocess.Popen(
+                ["ip", "netns", "exec", self.name, "unshare", *words, self.name],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        first: list[psutil.Process] = []
+        while not first or first[0].name() != "sleep":
+            time.sleep(0.02)
+            first = psutil.Process(self._power.pid).children()
+        target = f"--target={first[0].pid}"
+        return ("nsenter", target, "--net", *_NAMESPACES, "setpriv", "--pdeathsig=KILL")
 
     def boot(self, *words: str) -> None:
         """Start a Ray node on it, in a scratch folder that nobody has used; returns when it runs.
@@ -73,12 +90,13 @@ class Host:
         return [int(pid) for pid in found.stdout.split()]
 
     def cut(self) -> None:
-        """SIGKILL everything on it, as when its power goes; returns when it is gone."""
-        while pids := self.pids():
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
+        """SIGKILL everything on it at once, as when its power goes; returns when it is gone."""
+        if self._power is not None:
+            self._power.kill()
+            self._power.wait()
+            self._power = None
+        while self.pids():
+            time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,11 @@ start time: `ray stop` would end every Ray of this user. A head and two nodes st
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -28,6 +30,8 @@ from cluster.ray_http import alive_nodes
 _START_TIMEOUT_S = 180.0  # a busy machine takes a minute; one that ended is noticed at once
 # Handles of what was started here: nodes outlive the call, and a dropped handle would warn of it.
 _STARTED: list[subprocess.Popen[bytes]] = []
+# Between those of Ray's workers and those that the kernel gives to whoever asks for any.
+_PORTS = range(20000, 32768)
 _OBJECT_STORE_BYTES = 256 * 2**20  # sweeps move no data through Ray; its default is 30 % of memory
 
 
@@ -237,6 +241,9 @@ def _own_address() -> str:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has, and that nobody is given by chance before we take it."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port

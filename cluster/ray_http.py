@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -23,6 +24,8 @@ def get(url: str, *, timeout_s: float = 5.0, token: bool = True) -> Any:
     except urllib.error.HTTPError as error:
         error.close()
         raise
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"who listens at {url} speaks no HTTP") from error
 
 
 def alive_nodes(dashboard: str) -> list[dict[str, Any]]:

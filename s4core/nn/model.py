@@ -127,6 +127,8 @@ class SequenceModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """Answer after a piece x (B, l, d_input) more; any lengths, odd ones too, from any step."""
         number, inner, kept = state
+        if x.shape[0] == 0:
+            return self.decoder(self.decoder.nothing(x.shape[1])), state
         x, dt = self._take_dt(x, dt)
         h, inner = self.backbone.forward_with_state(self.encoder(x, number), inner, dt)
         y, kept = self.decoder.forward_with_state(h, kept)

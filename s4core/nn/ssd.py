@@ -187,4 +187,4 @@ class SSD(nn.Module):
             .expand(*v.shape[:-1], self.groups, repeats, -1).flatten(-3, -2)
             for v in shared
         )  # fmt: skip
-        return u.reshape(*u.shape[:-1], self.heads, -1), B, C
+        return u.reshape(*u.shape[:-1], self.heads, u.shape[-1] // self.heads), B, C

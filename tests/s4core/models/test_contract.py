@@ -73,6 +73,18 @@ def test_pieces_with_a_carried_state_equal_the_whole(stepping):
     assert (torch.cat(answers, 1) - model(x)).abs().max() < 1e-9
 
 
+@pytest.mark.parametrize("target", ["class", "step_class"])
+def test_an_empty_batch_steps_and_comes_in_pieces(stepping, target):
+    shape = dataclasses.replace(SHAPE, target=target)
+    model, x = make(stepping, shape), inputs()[:0]
+    whole = model(x)
+    y, state = model.forward_with_state(x[:, :7], model.initial_state(0))
+    assert y.shape == model(x[:, :7]).shape
+    for x_t in x[:, 7:].unbind(1):
+        y, state = model.step(x_t, state)
+    assert y.shape == (0, 5) and whole.shape == ((0, 5) if target == "class" else (0, 20, 5))
+
+
 TAKES_DT = [n for n in s4core.model_names() if n in {"s5", "lru", "s6", "ssd"}]
 
 

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster import auth, cli, jobs, nodes, submit
 from cluster.errors import UserError
 from cluster.parcel import Parcel
 from sweeps import Study, TrialState
+from sweeps.checkout import git_commit
 
 pytestmark = [
     pytest.mark.ray,
@@ -157,6 +159,31 @@ def test_resume_is_the_next_attempt_of_the_same_sweep(folder: Path, address: str
     assert status == 0
     assert "trial 2 started" in last
     assert "trial 0 started" not in last
+
+
+@pytest.mark.slow
+def test_the_best_trial_runs_again_and_the_log_says_what_is_not_the_same(
+    folder: Path, address: str
+) -> None:
+    """The job is in no checkout, and yet knows the commit it was sent from."""
+    [kept, *_] = sorted((folder / "home/sweeps/story/environment").glob("*.json"))
+    assert json.loads(kept.read_text())["git_commit"] == git_commit()
+    best = Study.open("story", folder / "home").best()
+    assert best is not None
+    status, text = s4sweep("best", "story", "--trial", str(best.number), "--yaml")
+    assert status == 0, text
+    tree = yaml.safe_load(text)
+    assert tree["ran_with"]["commit"] == git_commit()
+    again = {**tree, "name": "again", "ran_with": {**tree["ran_with"], "torch": "1.0.0"}}
+    (folder / "again.yaml").write_text(yaml.safe_dump(again))
+    options = [*words(folder)[2:], "--no-tracking", "--no-test"]
+    status, said = s4sweep("submit", str(folder / "again.yaml"), *options)
+    assert status == 0, said
+    found = [line for line in said.splitlines() if "that this repeats" in line]
+    assert len(found) == 1
+    assert "torch is " in found[0] and found[0].endswith(" and was 1.0.0")
+    repeated = Study.open("again", folder / "home").best()
+    assert repeated is not None and repeated.value == best.value
 
 
 @pytest.mark.slow

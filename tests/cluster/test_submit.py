@@ -199,7 +199,7 @@ def test_a_command_is_relayed_with_its_output_and_status(folder: Path, address: 
 
 @pytest.mark.slow
 def test_a_detached_sweep_goes_on_until_it_is_told_to_stop(folder: Path, address: str) -> None:
-    text = SWEEP.replace("name: story", "name: long").replace("epochs: 2", "epochs: 100000")
+    text = SWEEP.replace("name: story\n", "name: long\n").replace("epochs: 2", "epochs: 100000")
     (folder / "long.yaml").write_text(text)
     options = [*words(folder)[2:], "--detach", "--no-tracking"]
     status, said = s4sweep("submit", str(folder / "long.yaml"), *options)

@@ -175,12 +175,17 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no type infor
 
         self._end()
         self._job = Job.from_text(config["job"])
-        if self._job.workers > 1:
-            self._gang = Gang(self._job, self._job.workers)
-            self._stream = self._gang.words()
-            return
         reset_process(threads=self._job.threads, gpu_fraction=self._job.gpu_fraction)
-        self._stream = through_outages(self._job)
+        self._stream = through_outages(self._job, start=self._start)
+
+    def _start(self) -> Generator[Said, None, None]:
+        """What the trials say from here on; again after an outage of their storage."""
+        if self._job.workers == 1:
+            return one_attempt(self._job)
+        if self._gang is not None:  # its helpers wait for a rank 0 that has left
+            self._gang.close()
+        self._gang = Gang(self._job, self._job.workers)
+        return self._gang.words()
 
     def _end(self) -> None:
         if self._gang is not None:
@@ -191,22 +196,30 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no type infor
             self._stream = None
 
 
-def through_outages(
-    job: Job, sleep: Callable[[float], None] = time.sleep
-) -> Generator[Said, None, None]:
-    """What the trials say, each epoch once, started again as long as their storage is away."""
+def one_attempt(job: Job) -> Generator[Said, None, None]:
+    """What the trials of a job say when this process alone trains them."""
     from sweeps.remote_home import run_anywhere
 
+    return run_anywhere(
+        job.specs,
+        [Path(folder) for folder in job.folders],
+        home=Path(job.home),
+        attempt=uuid.uuid4().hex,
+        device=job.device,
+    )
+
+
+def through_outages(
+    job: Job,
+    *,
+    start: Callable[[], Generator[Said, None, None]],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Generator[Said, None, None]:
+    """What the trials say, each epoch once, started again as long as their storage is away."""
     seen: dict[int, int] = {}
     patience = Patience(job.patience_s, sleep=sleep)
     while True:
-        stream = run_anywhere(
-            job.specs,
-            [Path(folder) for folder in job.folders],
-            home=Path(job.home),
-            attempt=uuid.uuid4().hex,
-            device=job.device,
-        )
+        stream = start()
         try:
             for said in stream:
                 news = [(n, word) for n, word in said if word.epoch > seen.get(n, 0)]
@@ -221,8 +234,9 @@ def through_outages(
                     raise
                 raise OSError(error.errno, error.strerror, job.folders[0]) from error
         finally:
-            # Only an attempt that is told to end is open here. Its tidying up may fail while the
-            # storage is away: no reason to wait for it, and none to start another attempt.
+            # Only an attempt that is told to end is open here. What it has said is on disk; to take
+            # away .progress.json may fail while the storage is away: no reason to wait for it, and
+            # none to start another attempt.
             with contextlib.suppress(OSError):
                 stream.close()
 

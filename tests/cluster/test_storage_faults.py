@@ -6,6 +6,7 @@ A real small file system (tmpfs), which only root may mount.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from driver_process import epochs_on_disk, mid_sweep, start
 from engine_contract import check_record, tiny
 
-from cluster.worker import Job, through_outages
+from cluster.worker import Job, one_attempt, through_outages
 from sweeps import Study
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
@@ -54,7 +55,7 @@ def job(tmp_path: Path, disk: Path) -> Job:
 
 def epochs_of(job: Job, sleep: Callable[[float], None] = time.sleep) -> Generator[int, None, None]:
     """The epochs that the only trial of a job tells of, as it does."""
-    for said in through_outages(job, sleep=sleep):
+    for said in through_outages(job, start=functools.partial(one_attempt, job), sleep=sleep):
         yield from (report.epoch for _, report in said)
 
 
@@ -118,7 +119,8 @@ def test_a_disk_that_stays_full_fails_the_trial_with_its_path(job: Job, disk: Pa
 
 def test_a_trial_that_is_told_to_end_does_not_wait_for_its_storage(job: Job, disk: Path) -> None:
     """Nor does it start again: its last words are on disk already."""
-    stream = through_outages(job, sleep=lambda s: pytest.fail("it waits"))
+    start = functools.partial(one_attempt, job)
+    stream = through_outages(job, start=start, sleep=lambda s: pytest.fail("it waits"))
     next(stream)
     (disk / "0000" / ".progress.json").touch()
     mount("-o", "remount,ro", str(disk))
@@ -141,12 +143,17 @@ def test_a_truncated_checkpoint_costs_one_epoch_and_not_the_trial(job: Job) -> N
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("disk", [64], indirect=True)
-@pytest.mark.parametrize("fault", ["read-only", "full"])
-def test_a_sweep_waits_for_its_home_a_minute_and_goes_on(disk: Path, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "workers"), [("read-only", 1), ("full", 1), ("read-only", 2)], ids=str
+)
+def test_a_sweep_waits_for_its_home_a_minute_and_goes_on(
+    disk: Path, fault: str, workers: int
+) -> None:
     """Its study, checkpoints, results and lock all lie there; no trial is lost or started again."""
     model = {"name": "lab.faulty", "delay_s": 0.12}
     search = {"trials": 5, "max_failures": 0}
-    tiny(disk, model=model, train={"epochs": 6}, search=search, resources={"concurrent": 2})
+    resources = {"concurrent": 2 // workers, "workers": workers}
+    tiny(disk, model=model, train={"epochs": 6}, search=search, resources=resources)
     with start(disk) as driver:
         driver.until(mid_sweep)
         if fault == "full":

@@ -113,8 +113,10 @@ class Shipper:
 def start_shipper(home: Path, name: str, tracking_uri: str | None = None) -> subprocess.Popen[Any]:
     """Start the process that follows the sweep; its words go to `shipper.log` in the folder.
 
-    It has its own session, so a Ctrl-C in the terminal does not reach it, and it ends by itself
-    when the sweep is over and shipped.
+    It has its own process group, so a Ctrl-C in the terminal does not reach it, but the session of
+    the driver and of the workers that this has started: Linux shares the cores among sessions
+    first, and niceness counts within one only. It ends by itself when the sweep is over and
+    shipped.
     """
     record = SweepRecord.of(home, name)
     command = [sys.executable, "-m", "dashboards.shipper", "--home", str(home), "--sweep", name]
@@ -127,7 +129,7 @@ def start_shipper(home: Path, name: str, tracking_uri: str | None = None) -> sub
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,
+            process_group=0,
         )
 
 

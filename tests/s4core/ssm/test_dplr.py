@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -103,3 +104,14 @@ def test_what_cannot_be_is_refused():
         DplrSSM(4, DplrOptions(), l_max=0)
     with pytest.raises(ValueError, match="even d_state"):
         DplrOptions(d_state=9)
+
+
+def test_a_system_whose_damping_is_trained_away_stays_exact_in_float32():
+    torch.set_default_dtype(torch.float32)
+    ssm = DplrSSM(4, DplrOptions(d_state=32), l_max=1024)
+    assert ssm.is_damped
+    with torch.no_grad():
+        ssm.A_real.fill_(-9.0)  # -Re A = exp(-9)
+    assert not ssm.eval().is_damped
+    exact = copy.deepcopy(ssm).double().kernel(1024)
+    assert (ssm.kernel(1024) - exact).abs().max() < 2e-5 * exact.abs().max()

@@ -3,7 +3,8 @@
 The twin has the same parameters and does the arithmetic of the published code: kernels from an
 N x L table of complex numbers, one FFT over the whole batch, (B, H, L) with transposes around the
 norm. Both are measured in one process, interleaved, in CPU time of one thread; memory in a process
-of its own each.
+of its own each. Beside them stands what no way of computing it goes without: the products of the
+channel mixing and the FFTs of the convolution, bare.
 
     OMP_NUM_THREADS=1 python benchmarks/training.py            # the shapes that take seconds
     OMP_NUM_THREADS=1 python benchmarks/training.py --all      # needs 16 GB and some minutes
@@ -21,6 +22,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from kernels import conv
 from torch import Tensor, nn
 
 from s4core import TrainConfig, build
@@ -99,6 +101,21 @@ def make_step(name: str, shape: tuple[int, ...], *, naive: bool) -> Step:
     return step
 
 
+def make_bare(shape: tuple[int, ...]) -> Step:
+    """The products (2 H x H, three a layer, in pieces of 2048 columns) and the FFTs of a step."""
+    batch, H, _, length, layers = shape
+    W, g, v = torch.randn(2 * H, H), torch.randn(H, 2048), torch.randn(2 * H, 2048)
+    ffts = conv(batch, H, length, "bare FFTs")
+
+    def step() -> None:
+        for _ in range(layers):
+            for _ in range(batch * length // 2048):
+                torch.mm(W, g), torch.mm(W.t(), v), torch.mm(v, g.t())
+            ffts()
+
+    return step
+
+
 def check(name: str) -> None:
     """The twins must agree before their times mean anything."""
     shape = (2, 16, 16, 101, 2)
@@ -141,23 +158,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="the large shapes too")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-memory", action="store_true", help="measure time alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print("model (B, H, N, L) x layers           naive ms   ours ms   ratio   naive MB   ours MB")
+    print(
+        "model (B, H, N, L) x layers           naive ms   ours ms   ratio  bare ms  naive, ours MB"
+    )
     for name in ("s4d", "s4"):
         check(name)
         for shape in SMALL + (LARGE if args.all else []):
             rounds = args.rounds if shape in SMALL else 1
             steps = [make_step(name, shape, naive=naive) for naive in (True, False)]
-            naive, ours = milliseconds(steps, rounds)
-            memory = [peak_mb(name, shape, naive=n) for n in (True, False)]
+            naive, ours, bare = milliseconds([*steps, make_bare(shape)], rounds)
             *size, layers = shape
             what = f"{name:4} {tuple(size)!s:22} x {layers}"
-            print(
-                f"{what:35} {naive:10.0f} {ours:9.0f} {naive / ours:7.1f} "
-                f"{memory[0]:10.0f} {memory[1]:9.0f}",
-                flush=True,
-            )
+            line = f"{what:35} {naive:10.0f} {ours:9.0f} {naive / ours:7.1f} {bare:8.0f}"
+            if not args.no_memory:
+                memory = [peak_mb(name, shape, naive=n) for n in (True, False)]
+                line += f" {memory[0]:8.0f} {memory[1]:7.0f}"
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,7 @@ class FusedModel:
             ):
                 for name, tensor in mine.items():
                     tensor.copy_(stacked[name][k])
+            model.train()  # its systems look at what training made of them
 
     def __call__(self, x: Tensor) -> Tensor:
         """Train-mode outputs (K, B, ...) for inputs (K, B, L, d_input) or tokens (K, B, L)."""

@@ -21,7 +21,7 @@ class WideSystem:
     """
 
     def __init__(self, systems: Sequence[Any]) -> None:
-        first, self._count = systems[0], len(systems)
+        first, self._count, self._systems = systems[0], len(systems), systems
         rest = {"l_max": first.l_max} if isinstance(first, DplrSSM) else {}
         with torch.random.fork_rng(devices=[]), torch.device(first.C.device):
             self._system = type(first)(
@@ -30,8 +30,6 @@ class WideSystem:
                 channels=first.channels,
                 **rest,
             )
-        if isinstance(first, DplrSSM):
-            self._system.is_damped = all(s.is_damped for s in systems)
         mine = dict(self._system.named_parameters())
         self._axis = {}
         for name, parameter in first.named_parameters():
@@ -40,6 +38,8 @@ class WideSystem:
 
     def kernel(self, stacked: dict[str, Tensor], length: int) -> Tensor:
         """The kernels (C, K, H, L) of the K systems with parameters (K, ...)."""
+        if isinstance(self._system, DplrSSM):
+            self._system.is_damped = all(s.is_damped for s in self._systems)
         if self._count == 1:
             own = {name: p[0] for name, p in stacked.items()}
         else:

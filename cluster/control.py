@@ -9,12 +9,12 @@ import contextlib
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from sweeps.background import meanwhile
 from sweeps.lease import driver_of
 
 FILE = "stop.json"
@@ -41,24 +41,17 @@ def obeying(folder: Path, obey: Callable[[How], None], *, every_s: float = 1.0) 
     """Look for requests while the block runs, in a thread; those from before it are forgotten."""
     path = folder / FILE
     path.unlink(missing_ok=True)
-    done = threading.Event()
 
     def look() -> None:
-        while not done.wait(every_s):
-            try:
-                how: How = json.loads(path.read_text())["how"]
-                path.unlink()
-            except FileNotFoundError:
-                continue
-            except OSError as error:  # the storage is away; training waits for it as well
-                logger.warning("cannot look for requests to stop: %s", error)
-                continue
-            obey(how)
+        try:
+            how: How = json.loads(path.read_text())["how"]
+            path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:  # the storage is away; training waits for it as well
+            logger.warning("cannot look for requests to stop: %s", error)
+            return
+        obey(how)
 
-    thread = threading.Thread(target=look, name="s4sweep-control", daemon=True)
-    thread.start()
-    try:
+    with meanwhile(look, every_s=every_s, name="s4sweep-control"):
         yield
-    finally:
-        done.set()
-        thread.join()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from data_prep import Dataset, open_dataset
 from data_prep.fetch import Progress
 from data_prep.remote import Mirror, Remote, is_url, mirror_of
 
+from .background import meanwhile
 from .crew import Said, run_crew
 from .errors import LeaseLost
 from .lease import driver_of
@@ -92,22 +92,17 @@ def kept(folder: Path) -> Iterator[None]:
         return
     prefix = str(folder.relative_to(there.local))
     exchange(there, prefix)
-    done = threading.Event()
 
     def keep() -> None:
-        while not done.wait(EVERY_S):
-            try:
-                exchange(there, prefix)
-            except OSError as error:
-                logger.warning("%s is away and is tried again: %s", there.url, error)
+        try:
+            exchange(there, prefix)
+        except OSError as error:
+            logger.warning("%s is away and is tried again: %s", there.url, error)
 
-    thread = threading.Thread(target=keep, name="s4sweep-mirror", daemon=True)
-    thread.start()
     try:
-        yield
+        with meanwhile(keep, every_s=EVERY_S, name="s4sweep-mirror"):
+            yield
     finally:
-        done.set()
-        thread.join()
         exchange(there, prefix)
 
 

@@ -36,11 +36,9 @@ QUICK = {
 class Cluster:
     """A head without CPUs and two workers."""
 
-    def __init__(self, there: list[Host], storage: Path) -> None:
+    def __init__(self, there: list[Host]) -> None:
         self.head, self.one, self.two = there
         self.address = f"{self.head.address}:{PORT}"
-        # Fault-tolerant storage of the GCS; used where a test asks for it.
-        self.storage = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(storage)}
 
     def boot_head(self) -> None:
         self.head.boot("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")
@@ -62,7 +60,14 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         for key, value in QUICK.items():
             patch.setenv(key, value)
         with hosts("s4head", "s4one", "s4two") as there:
-            yield Cluster(there, tmp_path / "gcs")
+            yield Cluster(there)
+
+
+@pytest.fixture
+def gcs_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault-tolerant storage for the GCS of the heads that a test boots."""
+    monkeypatch.setenv("RAY_gcs_storage", "rocksdb")
+    monkeypatch.setenv("RAY_gcs_storage_path", str(tmp_path / "gcs"))
 
 
 def sweep(home: Path, trials: int = 4, epochs: int = 8) -> None:
@@ -125,14 +130,13 @@ def test_a_head_without_storage_dies_and_the_sweep_goes_on_under_the_next(
     assert len(result.trials) == 4
 
 
+@pytest.mark.usefixtures("gcs_storage")
 @pytest.mark.parametrize("what", ["gcs", "head"])
 def test_a_head_with_storage_dies_and_comes_back_and_the_sweep_does_not_notice(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    cluster: Cluster, tmp_path: Path, what: str
 ) -> None:
     """RocksDB on a disk that outlives it: no trial is started again, no epoch repeated."""
     sweep(tmp_path)
-    for key, value in cluster.storage.items():
-        monkeypatch.setenv(key, value)
     cluster.boot()
     with start(tmp_path, "--address", cluster.address, host=cluster.one) as driver:
         driver.until(both_train)
@@ -143,13 +147,12 @@ def test_a_head_with_storage_dies_and_comes_back_and_the_sweep_does_not_notice(
     check_record(tmp_path, "tiny", trials=4)
 
 
+@pytest.mark.usefixtures("gcs_storage")
 def test_a_head_with_storage_that_drives_dies_and_comes_back_and_the_sweep_goes_on(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, tmp_path: Path
 ) -> None:
     """The driver is lost with its host; the nodes of the trials stay, and take them up again."""
     sweep(tmp_path)
-    for key, value in cluster.storage.items():
-        monkeypatch.setenv(key, value)
     cluster.boot()
     with start(tmp_path, "--address", cluster.address, host=cluster.head) as driver:
         driver.until(both_train)

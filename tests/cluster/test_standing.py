@@ -8,7 +8,7 @@ import pytest
 
 from cluster.cli import main
 from s4core.train.report import EpochReport
-from sweeps import Study, load_spec, run_inline
+from sweeps import Study, SweepSpec, load_spec, run_inline
 
 SWEEP = """\
 name: stands
@@ -19,13 +19,18 @@ search: {sampler: random, trials: 1}
 """
 
 
-def test_an_extended_sweep_is_not_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepSpec:
     monkeypatch.setenv("S4SWEEP_HOME", str(tmp_path))
     path = tmp_path / "stands.yaml"
     path.write_text(SWEEP)
-    run_inline(load_spec(path), tmp_path)
+    return load_spec(path)
+
+
+def test_an_extended_sweep_is_not_done(
+    spec: SweepSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_inline(spec, tmp_path)
     assert main(["status", "stands"]) == 0
     assert "done: 1 of 1 trials done; no driver" in capsys.readouterr().out
     assert main(["extend", "stands", "--trials", "+2"]) == 0
@@ -36,12 +41,9 @@ def test_an_extended_sweep_is_not_done(
 
 
 def test_without_a_driver_no_trial_is_said_to_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    spec: SweepSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("S4SWEEP_HOME", str(tmp_path))
-    path = tmp_path / "stands.yaml"
-    path.write_text(SWEEP)
-    study = Study.create(load_spec(path), tmp_path)
+    study = Study.create(spec, tmp_path)
     study.ask()
     study.report(0, EpochReport(epoch=1, metrics={"val/accuracy": 0.5}))
     assert main(["best", "stands"]) == 0

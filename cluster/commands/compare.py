@@ -35,8 +35,8 @@ def main(args: argparse.Namespace) -> int:
     from dashboards.leaderboard import duration, number, value
 
     table = Table(title="sweeps", title_justify="left")
-    for column in (*list(rows[0])[:-1], "time"):
-        table.add_column(column)
+    for column in rows[0]:
+        table.add_column("time" if column == "hours" else column)
     for row in rows:
         figures = {k: number(row[k]) for k in ("best", "median", "test")}
         figures["hours"] = duration(3600 * row["hours"])

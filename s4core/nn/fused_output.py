@@ -2,9 +2,9 @@
 
 Eager code reads and writes the whole (H, B L) matrix once for each small operation: mask, gelu,
 product, gate, mask, sum, and five for a LayerNorm. Here all of that happens to a block of columns
-before the next one is touched, and backward keeps only y, v and the normalised values. What only
-backward reads lies in memory block after block: the columns of a large matrix are a power of two
-apart, which a cache cannot hold together.
+before the next one is touched, and of what lies between y and the result only the product that
+goes into the gate is kept. What only backward reads lies in memory block after block: the rows of a
+large matrix are a power of two apart, which a cache cannot hold together.
 """
 
 from __future__ import annotations
@@ -154,10 +154,8 @@ def _glu_backward(
     for c, rows in _blocks(y, shape[2]):
         mine = _piece(kept, c)
         a, dab = mine[:half], torch.empty_like(mine[: 2 * half])
-        gate, d = (
-            torch.sigmoid(mine[half : 2 * half]),
-            d_out[:, c].clone(memory_format=torch.contiguous_format),
-        )
+        gate = torch.sigmoid(mine[half : 2 * half])
+        d = d_out[:, c].clone(memory_format=torch.contiguous_format)
         if normed:
             z = _mask(a * gate, outer, rows)
             hat = z.add_(x[:, c]).sub_(mine[-2]).mul_(mine[-1])
@@ -200,7 +198,7 @@ def _norm_forward(
     mean, middle = torch.full_like(weight, 1.0 / len(weight)), torch.empty_like(scale)
     for c, _ in _blocks(x, x.shape[1]):
         h = _piece(hat, c)
-        _ = torch.add(x[:, c], y[:, c], out=h) if summed else h.copy_(x[:, c])
+        h = torch.add(x[:, c], y[:, c], out=h) if summed else h.copy_(x[:, c])
         _normalise(h, mean, eps, middle[c], scale[c])
         torch.addcmul(bias[:, None], h, weight[:, None], out=out[:, c])
     return out, hat, scale

@@ -67,7 +67,8 @@ class S4ND(nn.Module):
         for i, system in enumerate(self.systems):
             reach = min(extents[i], round(self.l_max[i] / rate))
             k: Tensor = system.kernel(reach, rate)  # type: ignore[operator]
-            y = self._along(y, F.pad(k, (0, extents[i] - reach)), i + 2)
+            k = k if reach == extents[i] else F.pad(k, (0, extents[i] - reach))
+            y = self._along(y, k, i + 2)
         y = y.reshape(x.shape[0], self.trank, *self.D.shape, x.shape[1]).mean(1)
         y = y + u.unsqueeze(1) * self.D[..., None]
         return (y.sum(2) if self.mix else y.flatten(1, 2)).transpose(1, 2)

@@ -75,7 +75,9 @@ class Plan:
     def text(self) -> str:
         """The plan for people, a few lines."""
         of = "" if self.configurations is None else f" of {self.configurations} configurations"
-        needs = [f"{v:g} {k}" for k, v in self.resources.items() if k in _SHOWN and v]
+        needs = [
+            f"{v:g} {_UNITS[k][v != 1]}" for k, v in self.resources.items() if k in _UNITS and v
+        ]
         fuse = self.resources["fuse"]
         who = "each needs" if fuse == 1 else f"up to {fuse} of one shape together need"
         lines = [f"  {self.trials} trials{of}; {who} {', '.join(needs)}"]
@@ -95,7 +97,7 @@ class Plan:
         return "\n".join([*lines, *([f"  {self.note}"] if self.note else [])])
 
 
-_SHOWN = ("cpus", "gpus", "memory_gb")
+_UNITS = {"cpus": ("CPU", "CPUs"), "gpus": ("GPU", "GPUs"), "memory_gb": ("GB of memory",) * 2}
 
 
 def make_plan(spec: SweepSpec, home: Path, *, probe: bool = True, fits: int | None = None) -> Plan:

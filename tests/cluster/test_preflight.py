@@ -106,10 +106,12 @@ def test_a_plan_says_whether_this_machine_can_hold_a_trial(
 ) -> None:
     assert main(["check", str(sweep), "--plan", "--no-probe"]) == 0
     cpus = len(os.sched_getaffinity(0))
-    said = f"  this machine: {cpus} trial(s) fit at a time into {cpus} CPUs, "
-    assert said in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"  this machine: {cpus} trial(s) fit at a time into {cpus} CPUs, " in said
+    assert "each needs 1 CPU\n" in said
     sweep.write_text(f"{SWEEP}resources: {{cpus: 1024, custom: {{tpu: 2}}}}\n")
     assert main(["check", str(sweep), "--plan", "--no-probe"]) == 0, "it may be meant for another"
     said = capsys.readouterr().out
     assert f"no node can hold a trial: it asks for resources.cpus: 1024 (a node has {cpus})" in said
     assert "resources.custom.tpu: 2 (a node has 0)" in said
+    assert "each needs 1024 CPUs\n" in said

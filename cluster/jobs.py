@@ -35,14 +35,11 @@ _NOISE = re.compile(
 
 
 def find_address(given: str | None = None, *, name: str = "local") -> str:
-    """The job API's URL: `given`, $S4SWEEP_ADDRESS, $RAY_ADDRESS if a URL, or the local cluster's.
+    """The job API's URL: `given`, what the environment names, or the local cluster's.
 
     Raises UserError if there is none, or if it is no URL.
     """
-    ray_address = os.environ.get("RAY_ADDRESS", "")
-    address = given or os.environ.get("S4SWEEP_ADDRESS")
-    if not address and "://" in ray_address:
-        address = ray_address
+    address = given or named_address()
     if not address:
         local = nodes.load(name)
         if local is None or not local.is_alive():
@@ -54,6 +51,12 @@ def find_address(given: str | None = None, *, name: str = "local") -> str:
     if not is_url(address) or not urlsplit(address).hostname:
         raise UserError(f"the address {address!r} is no URL: write http(s)://HEAD:8265.")
     return address.rstrip("/")
+
+
+def named_address() -> str | None:
+    """What the environment names: $S4SWEEP_ADDRESS, else $RAY_ADDRESS if it is a URL."""
+    ray_address = os.environ.get("RAY_ADDRESS")
+    return os.environ.get("S4SWEEP_ADDRESS") or (ray_address if is_url(ray_address) else None)
 
 
 def address_inside() -> str | None:

@@ -75,7 +75,9 @@ class Parcel:
             checkout.COMMIT: checkout.git_commit(),
             checkout.PATCH: PATCH_FILE if self._patch else None,
         }
-        return {"RAY_USAGE_STATS_ENABLED": "0", **{k: v for k, v in wanted.items() if v}}
+        # A job's own commands are for the cluster that it is in, whatever its nodes name.
+        always = {"RAY_USAGE_STATS_ENABLED": "0", "S4SWEEP_ADDRESS": ""}
+        return {**always, **{k: v for k, v in wanted.items() if v}}
 
     @functools.cached_property
     def _patch(self) -> str:

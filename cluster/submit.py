@@ -48,7 +48,7 @@ def submit(
     assert parcel.sweep is not None
     name = name or sweeps.load_spec(parcel.sweep, allow_imports=allow_imports).name
     client = jobs.connect(address, insecure=insecure)
-    _refuse_second(client, name, address)
+    _refuse_second(client, name)
     words = ["run", parcel.sweep_name(), "--address", "auto", "--name", name, *arguments]
     if allow_imports:
         words.append("--allow-imports")
@@ -62,27 +62,28 @@ def resubmit(
     client = jobs.connect(address, insecure=insecure)
     before = jobs.attempts(client, name)
     if before and not before[-1].status.is_terminal():
-        raise UserError(_running(name, before[-1].submission_id))
+        raise UserError(_running(client, name, before[-1].submission_id))
     number = int(before[-1].metadata["attempt"]) + 1 if before else 1
     words = ["resume", name, "--address", "auto", *arguments]
     return client, _send(client, words, parcel, sweep=name, attempt=number)
 
 
-def _refuse_second(client: JobSubmissionClient, name: str, address: str) -> None:
+def _refuse_second(client: JobSubmissionClient, name: str) -> None:
     before = jobs.attempts(client, name)
     if not before:
         return
     last = before[-1]
     if not last.status.is_terminal():
-        raise UserError(_running(name, last.submission_id))
+        raise UserError(_running(client, name, last.submission_id))
     raise UserError(
         f"{name!r} was submitted before and {last.status.value.lower()}: `s4sweep resume {name} "
-        f"--address {address}` goes on with it, --name OTHER starts another."
+        f"--address {client.get_address()}` goes on with it, --name OTHER starts another."
     )
 
 
-def _running(name: str, job: str) -> str:
-    return f"{name!r} is running as {job}: `s4sweep logs -f {name}` follows it."
+def _running(client: JobSubmissionClient, name: str, job: str) -> str:
+    follow = f"s4sweep logs -f {name} --address {client.get_address()}"
+    return f"{name!r} is running as {job}: `{follow}` follows it."
 
 
 def _send(
@@ -101,7 +102,7 @@ def _send(
         except RuntimeError as error:
             # Between our look and this call somebody else may have sent the same.
             if any(j.submission_id == job for j in client.list_jobs()):
-                raise UserError(_running(sweep, job)) from error
+                raise UserError(_running(client, sweep, job)) from error
             raise
     return job
 
@@ -193,7 +194,10 @@ def add_address_argument(parser: argparse.ArgumentParser, *, relays: bool = Fals
     """The options of a command about a distant cluster; with `relays` it runs there as it is."""
     parser.set_defaults(relays=relays)
     parser.add_argument(
-        "--address", metavar="URL", help="http(s)://HEAD:8265 of the cluster that has the sweep"
+        "--address",
+        metavar="URL",
+        default=jobs.named_address(),
+        help="http(s)://HEAD:8265 of the cluster that has the sweep (default: $S4SWEEP_ADDRESS)",
     )
     parser.add_argument(
         "--insecure", action="store_true", help="talk to a cluster without token or encryption"

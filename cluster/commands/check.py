@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if not args.files:
         raise UserError("check wants one or more FILEs (or --schema).")
-    if args.address:
+    if args.plan and args.address:
         return _there(args)
     found: dict[str, list[str]] = {}
     plans = {}
@@ -93,8 +93,8 @@ def _there(args: argparse.Namespace) -> int:
     from cluster.parcel import Parcel
     from cluster.submit import relay
 
-    if not args.plan or len(args.files) != 1:
-        raise UserError("--address goes with --plan and one FILE.")
+    if len(args.files) != 1:
+        raise UserError(f"--plan wants one FILE for the cluster at {args.address}.")
     flags = {"--no-probe": args.no_probe, "--json": args.json}
     flags["--allow-imports"] = args.allow_imports
     parcel = Parcel(sweep=args.files[0], modules=tuple(args.module))

@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from cluster.jobs import is_url
+    from cluster.jobs import is_url, named_address
 
+    args.address = args.address or named_address()
     return _submit(args) if is_url(args.address) else _run(args)
 
 

@@ -73,6 +73,7 @@ def test_no_secret_is_in_the_description_of_a_job(
     assert luggage.variables() == {
         **{name: value for name, value in code.items() if value},
         "RAY_USAGE_STATS_ENABLED": "0",
+        "S4SWEEP_ADDRESS": "",
         "S4SWEEP_HOME": "/mnt/home",
         "MLFLOW_TRACKING_URI": "https://mlflow.lab",
     }
@@ -131,6 +132,17 @@ def test_the_address_comes_from_the_environment(
         monkeypatch.setenv(name, value)
     assert jobs.find_address() == expected
     assert jobs.find_address("http://given:3") == "http://given:3"
+
+
+@pytest.mark.parametrize("verb", ["status", "logs", "stop", "list", "resume", "pause"])
+def test_a_command_about_a_sweep_goes_to_the_address_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """As `submit` does: what it started is looked at from any machine with the same words."""
+    monkeypatch.setenv("S4SWEEP_ADDRESS", "http://127.0.0.1:1")
+    words = [verb] if verb == "list" else [verb, "far"]
+    assert main(words) == 2
+    assert "no Ray dashboard answers at http://127.0.0.1:1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["head:8265", "auto", "ray://head:10001", "http://"])

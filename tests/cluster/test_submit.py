@@ -206,7 +206,8 @@ def test_a_detached_sweep_goes_on_until_it_is_told_to_stop(folder: Path, address
     assert status == 0, said
     assert f"`s4sweep stop long --address {address}` stops it" in said
     with pytest.raises(
-        UserError, match="'long' is running as sweep-long-1: `s4sweep logs -f long`"
+        UserError,
+        match=f"'long' is running as sweep-long-1: `s4sweep logs -f long --address {address}`",
     ):
         submit.resubmit("long", [], address=address, parcel=Parcel())
     record = folder / "home" / "sweeps" / "long" / "trials" / "0000" / "metrics.jsonl"

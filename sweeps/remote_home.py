@@ -14,7 +14,7 @@ import os
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_prep import Dataset, open_dataset
 from data_prep.fetch import Progress
@@ -22,9 +22,13 @@ from data_prep.remote import Mirror, Remote, is_url, mirror_of
 
 from .background import meanwhile
 from .crew import Said, run_crew
-from .errors import LeaseLost
+from .errors import LeaseLost, StudyError
 from .lease import driver_of
+from .record import PAUSED_FILE, TARGET_FILE
 from .types import TrialSpec
+
+if TYPE_CHECKING:
+    from .study import Study
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +108,29 @@ def kept(folder: Path) -> Iterator[None]:
             yield
     finally:
         exchange(there, prefix)
+
+
+@contextlib.contextmanager
+def steered(study: Study) -> Iterator[None]:
+    """Change a study inside the block: who drives the sweep, now or next, gets to know of it.
+
+    With the home in a store a driver on another machine has the journal on its own disk, and reads
+    no other: StudyError. A study in a database can be changed from anywhere.
+    """
+    there, driver = mirror(), driver_of(study.folder)
+    if there is None or _driven(study.folder):
+        yield
+        return
+    if driver is not None and study.spec.storage is None:
+        host = driver["host"]
+        raise StudyError(
+            f"sweep {study.spec.name!r} is driven on {host}, which has its study: say this with "
+            f"--address http(s)://HEAD:8265 (a cluster's) or on {host} itself."
+        )
+    yield
+    if driver is None:
+        names = (TARGET_FILE, PAUSED_FILE, "study.journal")
+        there.push([str((study.folder / name).relative_to(there.local)) for name in names])
 
 
 def exchange(mirror: Mirror, prefix: str) -> None:

@@ -24,6 +24,7 @@ def main(args: argparse.Namespace) -> int:
     from cluster.control import idle_hint
     from cluster.errors import UserError
     from sweeps import Study, home
+    from sweeps.remote_home import steered
     from sweeps.single import read_settings
 
     study = Study.open(args.name, home())
@@ -31,10 +32,11 @@ def main(args: argparse.Namespace) -> int:
     preset = values.pop("preset", None)
     if preset is not None and values:
         raise UserError("preset=NAME stands alone: it gives every value.")
-    if preset is not None:
-        study.enqueue_preset(str(preset))
-    else:
-        study.enqueue(values)
+    with steered(study):
+        if preset is not None:
+            study.enqueue_preset(str(preset))
+        else:
+            study.enqueue(values)
     waiting = sum(t.state.value == "waiting" for t in study.result().trials)
     print(f"{args.name}: {waiting} trial(s) waiting")
     print(idle_hint(study.folder), end="")

@@ -21,13 +21,15 @@ def main(args: argparse.Namespace) -> int:
     from cluster.control import idle_hint
     from cluster.errors import UserError
     from sweeps import Study, home
+    from sweeps.remote_home import steered
 
     digits = args.trials.lstrip("+-")
     if not digits.isdigit():
         raise UserError(f"--trials wants a number like 40 or +20, got {args.trials!r}.")
     study = Study.open(args.name, home())
     by = int(args.trials) if args.trials[0] in "+-" else int(args.trials) - study.target
-    target = study.extend(by)
+    with steered(study):
+        target = study.extend(by)
     print(f"{args.name}: {target} trials in all")
     print(idle_hint(study.folder), end="")
     return 0

@@ -17,11 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from sweeps import Study, home
     from sweeps.lease import driver_of
+    from sweeps.remote_home import steered
 
     study = Study.open(args.name, home())
     if driver_of(study.folder) is None:
         print(f"no driver is at work on {args.name}.")
         return 0
-    study.paused = True
+    with steered(study):
+        study.paused = True
     print(f"paused; what runs goes on to its end, and `s4sweep resume {args.name}` lifts it.")
     return 0

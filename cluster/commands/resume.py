@@ -76,6 +76,7 @@ def _run(args: argparse.Namespace) -> int:
     from cluster.errors import UserError
     from sweeps import Study, home
     from sweeps.lease import driver_of
+    from sweeps.remote_home import steered
 
     one = args.best or args.trial is not None
     if one and args.epochs is None:
@@ -92,7 +93,8 @@ def _run(args: argparse.Namespace) -> int:
             f"(`s4sweep stop {args.name}`), or `s4sweep extend {args.name} --trials +N`."
         )
     if study.paused:
-        study.paused = False
+        with steered(study):
+            study.paused = False
         if held is not None:
             print(f"no longer paused; process {held['pid']} on {held['host']} goes on with it.")
             return 0

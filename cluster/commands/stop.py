@@ -54,26 +54,31 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _stop_trial(args: argparse.Namespace) -> int:
-    """Have one trial stopped, and wait until it is, if somebody runs it."""
+    """Have one trial stopped, and wait until it is, or until nobody runs it any more."""
     from cluster.control import idle_hint
     from sweeps import Study, home
+    from sweeps.lease import driver_of
+    from sweeps.remote_home import steered
 
     study = Study.open(args.name, home())
     before = study.ledger.result(args.trial)
     if before.state.is_finished:
         print(f"trial {args.trial} has ended already: {before.state.value}.")
         return 0
-    study.stop_trial(args.trial)
-    if hint := idle_hint(study.folder):
-        print(f"trial {args.trial} will be stopped after its next epoch\n{hint}", end="")
-        return 0
+    with steered(study):
+        study.stop_trial(args.trial)
 
     def is_over() -> bool:
-        return study.ledger.result(args.trial).state.is_finished
+        ended = study.ledger.result(args.trial).state.is_finished
+        return ended or driver_of(study.folder) is None
 
     _wait(is_over, f"trial {args.trial} of {args.name}", args.timeout)
     ended = study.ledger.result(args.trial)
-    print(f"trial {args.trial}: {ended.state.value} after epoch {ended.epochs}")
+    if ended.state.is_finished:
+        print(f"trial {args.trial}: {ended.state.value} after epoch {ended.epochs}")
+        return 0
+    print(f"trial {args.trial} will be stopped after its next epoch")
+    print(idle_hint(study.folder), end="")
     return 0
 
 
@@ -81,10 +86,17 @@ def _stop_there(there: Mirror, args: argparse.Namespace) -> int:
     """Ask through the object store that holds the home; the driver looks every few seconds."""
     import json
 
+    from sweeps.lease import is_alive
+
     sweep = f"sweeps/{args.name}"
     how = {"how": "now" if args.now else "drain", "time": time.time()}
     there.write(f"{sweep}/stop.json", json.dumps(how).encode())
-    _wait(lambda: there.look(f"{sweep}/lock.json") is None, args.name, args.timeout, 2 * POLL_S)
+
+    def is_over() -> bool:
+        lock = there.read(f"{sweep}/lock.json")
+        return lock is None or not is_alive(json.loads(lock))
+
+    _wait(is_over, args.name, args.timeout, 2 * POLL_S)
     print(f"stopped; `s4sweep resume {args.name}` goes on.")
     return 0
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
+import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster.cli import main
@@ -50,3 +56,20 @@ def test_without_a_driver_no_trial_is_said_to_run(
     assert "trial 0 (interrupted): val/accuracy 0.5000" in capsys.readouterr().out
     assert main(["compare", "stands", "stands"]) == 0
     assert "0.5000" in capsys.readouterr().out
+
+
+def test_who_waits_for_a_trial_to_stop_is_told_when_its_driver_is_gone(
+    spec: SweepSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The driver is a process that holds the lock, and is killed while it is waited for."""
+    study = Study.create(spec, tmp_path)
+    study.ask()
+    with subprocess.Popen(["sleep", "600"]) as driver:
+        born = psutil.Process(driver.pid).create_time()
+        held = {"host": socket.gethostname(), "pid": driver.pid, "born": born, "token": "x"}
+        (study.folder / "lock.json").write_text(json.dumps({**held, "heartbeat": time.time()}))
+        threading.Timer(1.0, lambda: (driver.kill(), driver.wait())).start()
+        assert main(["stop", "stands", "--trial", "0", "--timeout", "30"]) == 0
+    assert capsys.readouterr().out == (
+        "trial 0 will be stopped after its next epoch\nnobody runs it now: s4sweep resume stands\n"
+    )

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -255,6 +256,32 @@ def test_what_could_not_be_sent_is_not_overwritten_by_what_is_older(
     journal.write_text("{}\n{}\n")
     remote_home.refresh(a)
     assert journal.read_text() == "{}\n{}\n"
+
+
+def test_a_study_is_steered_where_it_is_driven_or_from_anywhere_when_nobody_drives_it(
+    machine: Callable[[str], Mirror], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cluster.cli import main
+
+    (tmp_path / "far.yaml").write_text(SWEEP)
+    a = machine("a")
+    study = Study.create(load_spec(tmp_path / "far.yaml"), home())
+    study.ask()
+    held = {"host": "another-machine", "pid": 1, "born": 1.0, "started": 1.0, "token": "x"}
+    lock = study.folder / "lock.json"
+    lock.write_text(json.dumps({**held, "heartbeat": time.time()}))
+    remote_home.exchange(a, "sweeps/far")
+    b = machine("b")
+    for words in ("pause far", "stop far --trial 0", "extend far --trials +1", "enqueue far lr=1"):
+        assert main(words.split()) == 2, words
+        said = capsys.readouterr().err
+        assert "'far' is driven on another-machine, which has its study: say this with" in said
+    lock.unlink()
+    remote_home.exchange(a, "sweeps/far")
+    assert main(["extend", "far", "--trials", "+1"]) == 0
+    assert "lock.json" not in "".join(b.objects("sweeps"))
+    remote_home.refresh(machine("c"))
+    assert Study.open("far", home()).target == 3
 
 
 @pytest.mark.slow

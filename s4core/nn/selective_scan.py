@@ -74,7 +74,7 @@ def _forward(
 
 
 def _backward(dy: Tensor, dlast: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
-    A, borders = kept[2], kept[5]
+    A, borders = kept[2], kept[6]
     u, dt, B, C, dy = (v.transpose(0, 1).contiguous() for v in (*kept[:2], *kept[3:5], dy))
     du, ddt, dB, dC = (torch.empty_like(v) for v in (u, dt, B, C))
     dA, g = torch.zeros_like(A), dlast
@@ -106,10 +106,6 @@ def _shapes(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, *rest: Tensor) -> tuple
     )
 
 
-def _gradient_shapes(dy: Tensor, dlast: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
-    return (*(torch.empty_like(t) for t in kept[:5]), torch.empty_like(dlast))
-
-
 def _chunks(length: int) -> list[slice]:
     return [slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK)]
 
@@ -118,10 +114,9 @@ _selective_scan = Operator(
     "selective_scan",
     "Tensor u, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor x0",
     "y, last, borders",
-    keep="u, dt, A, B, C, borders",
+    keep="u, dt, A, B, C, x0, borders",
     forward=_forward,
     backward=_backward,
     forward_shapes=_shapes,
-    backward_shapes=_gradient_shapes,
     n_results=2,
 )

@@ -102,10 +102,6 @@ def _shapes(u: Tensor, A: Tensor, B: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     return torch.empty_like(u), torch.empty_like(rest[3]), x
 
 
-def _gradient_shapes(dy: Tensor, dend: Tensor, *kept: Any) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(t) for t in kept[:7])
-
-
 _irregular = Operator(
     "irregular_scan",
     "Tensor u, Tensor A, Tensor B, Tensor C, Tensor D, Tensor dt, Tensor x0, "
@@ -115,6 +111,5 @@ _irregular = Operator(
     forward=_forward,
     backward=_backward,
     forward_shapes=_shapes,
-    backward_shapes=_gradient_shapes,
     n_results=2,
 )

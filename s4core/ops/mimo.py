@@ -214,10 +214,6 @@ def _shapes(
     return torch.empty_like(u), torch.empty_like(x0), x, u.new_empty(len(x) * both, x.shape[1])
 
 
-def _gradient_shapes(dy: Tensor, dend: Tensor, *kept: Any) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(t) for t in kept[:6])
-
-
 _mimo = Operator(
     "mimo_scan",
     "Tensor u, Tensor a, Tensor B, Tensor C, Tensor D, Tensor x0, bool both",
@@ -226,6 +222,5 @@ _mimo = Operator(
     forward=_forward,
     backward=_backward,
     forward_shapes=_shapes,
-    backward_shapes=_gradient_shapes,
     n_results=2,
 )

@@ -27,9 +27,11 @@ class Operator:
     forward(*inputs) returns a tuple of tensors named by `outputs`; the first `n_results` of them
     are the result (differentiable), the others are there to be kept.
     backward(*gradients of the results, *tensors of `keep`, *inputs that are no tensors) returns a
-    gradient for each tensor input.  Neither may change its inputs or return one.  Run on fake
-    tensors they give shapes, unless `forward_shapes` and `backward_shapes` do: tracing a loop of
-    hundreds of operations takes seconds.
+    gradient for each tensor input.  Neither may change its inputs or return one.
+    Compilers need shapes without values: of the outputs, which `forward_shapes` tells like forward,
+    and of the gradients, which are those of the inputs where `keep` has all of them.  Without these
+    two the function itself runs on fake tensors, where a loop of hundreds of operations takes
+    seconds.
     """
 
     def __init__(
@@ -42,7 +44,6 @@ class Operator:
         forward: Function,
         backward: Function,
         forward_shapes: Function | None = None,
-        backward_shapes: Function | None = None,
         n_results: int = 1,
     ) -> None:
         kinds = [part.strip().rsplit(" ", 1) for part in inputs.split(",")]
@@ -52,7 +53,6 @@ class Operator:
         self.keep = re.split(r",\s*", keep)
         self.n_results, self._forward, self._backward = n_results, forward, backward
         self._forward_shapes = forward_shapes or forward
-        self._backward_shapes = backward_shapes or backward
         self.function = _function(self)
         self._define(name, inputs, kinds)
 
@@ -84,6 +84,15 @@ class Operator:
         left = iter(gradients)
         return tuple(next(left) if tensor else None for tensor in self.is_tensor)
 
+    def _gradient_shapes(self, *given: Any) -> Sequence[Tensor]:
+        """What the backward returns, for the shapes alone."""
+        kept = dict(zip(self.keep, given[self.n_results :], strict=False))
+        tensors = [n for n, tensor in zip(self.names, self.is_tensor, strict=True) if tensor]
+        if all(name in kept for name in tensors):
+            return [torch.empty_like(kept[name]) for name in tensors]
+        shapes: Sequence[Tensor] = self._backward(*given)
+        return shapes
+
     def _define(self, name: str, inputs: str, kinds: list[list[str]]) -> None:
         plain = [f"{kind} {arg}" for kind, arg in kinds if kind != "Tensor"]
         tensors = [f"Tensor grad{i}" for i in range(self.n_results)]
@@ -91,7 +100,7 @@ class Operator:
         self._op = _define(name, inputs, len(self.outputs), self._forward, self._forward_shapes)
         schema = ", ".join(tensors + plain)
         back = _define(
-            f"{name}_backward", schema, sum(self.is_tensor), self._backward, self._backward_shapes
+            f"{name}_backward", schema, sum(self.is_tensor), self._backward, self._gradient_shapes
         )
 
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -243,6 +252,5 @@ def opaque(name: str, inputs: str, function: Callable[..., Tensor]) -> Callable[
     operator = Operator(
         name, inputs, "result", keep=", ".join(names),
         forward=lambda *inputs: (function(*inputs),), backward=backward,
-        backward_shapes=lambda _, *given: [torch.empty_like(x) for x in given[:n_tensors]],
     )  # fmt: skip
     return run

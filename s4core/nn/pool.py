@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from s4core.nn import layout
 from s4core.nn.options import BlockPoolName
 
-PoolState = tuple[Tensor, ...]  # the steps that wait, each (B, H)
+# The steps that wait, each (B, H), and where steps are irregular their dt, each (B,).
+PoolState = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 
 
 class BlockPool(nn.Module):
@@ -39,24 +40,36 @@ class BlockPool(nn.Module):
         h = self._reduce(pieces.movedim(-1, 1))
         return layout.h_last(h if self.linear is None else layout.linear(self.linear, h))
 
+    def pool_dt(self, dt: Tensor) -> Tensor:
+        """Add up the dt (B, L) of the steps that become one: (B, L // stride)."""
+        length = dt.shape[1] // self.stride
+        return dt[:, : length * self.stride].reshape(len(dt), length, self.stride).sum(-1)
+
     def initial_state(self, batch: int) -> PoolState:
         """No step waits."""
-        return ()
+        return (), ()
 
-    def step(self, x: Tensor, state: PoolState) -> tuple[Tensor | None, PoolState]:
-        """Take one step (B, H); give (B, d_output) when a stride is full, else None."""
-        state = (*state, x)
-        if len(state) < self.stride:
-            return None, state
-        y = self._reduce(torch.stack(state, dim=1).transpose(0, 2)).t()
-        return (y if self.linear is None else self.linear(y)), ()
+    def step(
+        self, x: Tensor, state: PoolState, dt: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor | None, PoolState]:
+        """Take one step (B, H) and its dt (B,); give those of a stride that is full, else None."""
+        steps, times = (*state[0], x), state[1] if dt is None else (*state[1], dt)
+        if len(steps) < self.stride:
+            return None, None, (steps, times)
+        y = self._reduce(torch.stack(steps, dim=1).transpose(0, 2)).t()
+        y = y if self.linear is None else self.linear(y)
+        return y, None if dt is None else torch.stack(times).sum(0), ((), ())
 
-    def forward_with_state(self, x: Tensor, state: PoolState) -> tuple[Tensor, PoolState]:
-        """Pool a piece (B, L, H) after the steps that wait; the remainder waits."""
-        if state:
-            x = torch.cat([torch.stack(state, dim=1), x], dim=1)
+    def forward_with_state(
+        self, x: Tensor, state: PoolState, dt: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, PoolState]:
+        """Pool a piece (B, L, H) with its dt (B, L) after the steps that wait; the rest waits."""
+        x, times = _after(state[0], x), state[1]
         done = x.shape[1] // self.stride * self.stride
-        return self(x[:, :done]), tuple(x[:, done:].unbind(1))
+        if dt is not None:
+            dt = _after(times, dt)
+            dt, times = self.pool_dt(dt), dt[:, done:].unbind(1)
+        return self(x[:, :done]), dt, (x[:, done:].unbind(1), times)
 
     def _reduce(self, pieces: Tensor) -> Tensor:
         """(H, stride, ...) to (H, ...), or of all steps of a stride to channels "(h s)"."""
@@ -65,3 +78,7 @@ class BlockPool(nn.Module):
         if self.kind == "avg":
             return pieces.mean(1)
         return pieces.amax(1) if self.kind == "max" else pieces[:, 0]
+
+
+def _after(waiting: tuple[Tensor, ...], x: Tensor) -> Tensor:
+    return torch.cat([torch.stack(waiting, dim=1), x], dim=1) if waiting else x

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from s4core.nn import layout
@@ -62,18 +61,14 @@ class Stack(nn.Module):
             if isinstance(block, BlockPool):
                 x = block(x)
                 lengths = None if lengths is None else lengths // block.stride
-                dt = None if dt is None else _pool_dt(dt, block.stride)
+                dt = None if dt is None else block.pool_dt(dt)
             else:
                 x = block(x, lengths, rate, dt)
         return self._finish(x)
 
     def initial_state(self, batch: int) -> State:
-        """Make the states of all blocks before the first step; of a pool, with the dt that wait."""
-        return tuple(
-            (block.initial_state(batch), ()) if isinstance(block, BlockPool)
-            else block.initial_state(batch)
-            for block in self._blocks()
-        )  # fmt: skip
+        """Make the states of all blocks before the first step."""
+        return tuple(block.initial_state(batch) for block in self._blocks())
 
     def step(
         self, x: Tensor, state: State, dt: Tensor | None = None
@@ -81,16 +76,13 @@ class Stack(nn.Module):
         """Run one step (B, d_model); None while a pool waits for its stride to fill."""
         states = list(state)
         for i, block in enumerate(self._blocks()):
-            if not isinstance(block, BlockPool):
+            if isinstance(block, BlockPool):
+                pooled, dt, states[i] = block.step(x, states[i], dt)
+                if pooled is None:
+                    return None, tuple(states)
+                x = pooled
+            else:
                 x, states[i] = block.step(x, states[i], dt)
-                continue
-            inner, waiting = states[i]
-            y, inner = block.step(x, inner)
-            waiting = waiting if dt is None else (*waiting, dt)
-            if y is None:
-                states[i] = (inner, waiting)
-                return None, tuple(states)
-            x, dt, states[i] = y, None if dt is None else sum(waiting), (inner, ())
         return (x if self.norm is None else self.norm.step(x)), tuple(states)
 
     def forward_with_state(
@@ -101,16 +93,10 @@ class Stack(nn.Module):
         for i, block in enumerate(self._blocks()):
             if x.shape[1] == 0:
                 break
-            if not isinstance(block, BlockPool):
+            if isinstance(block, BlockPool):
+                x, dt, states[i] = block.forward_with_state(x, states[i], dt)
+            else:
                 x, states[i] = block.forward_with_state(x, states[i], dt)
-                continue
-            inner, waiting = states[i]
-            x, inner = block.forward_with_state(x, inner)
-            if dt is not None:
-                dt = torch.cat([*(t[:, None] for t in waiting), dt], 1)
-                done = x.shape[1] * block.stride
-                dt, waiting = _pool_dt(dt, block.stride), tuple(dt[:, done:].unbind(1))
-            states[i] = (inner, waiting)
         return self._finish(x), tuple(states)
 
     def _blocks(self) -> Iterable[Block | BlockPool]:
@@ -118,8 +104,3 @@ class Stack(nn.Module):
 
     def _finish(self, x: Tensor) -> Tensor:
         return x if self.norm is None else layout.h_last(self.norm(layout.h_first(x)))
-
-
-def _pool_dt(dt: Tensor, stride: int) -> Tensor:
-    length = dt.shape[1] // stride
-    return dt[:, : length * stride].reshape(-1, length, stride).sum(-1)

@@ -141,7 +141,7 @@ class Tier(nn.Module):
             x, down[i] = block.step(x, down[i])
             skips.append(x)
         if not self.is_centre:
-            y, pooled = self.pool.step(x, pooled)
+            y, _, pooled = self.pool.step(x, pooled)
             late, waiting = self.unpool.give(waiting)
             if y is not None:
                 y, inner = self.inner.step(y, inner)

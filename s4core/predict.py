@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ Array = np.ndarray[Any, Any]
 class Predictor:
     """The model kept in a training folder; raises CheckpointError.
 
-    device: None takes a GPU if there is one. batch_size: examples that go through at a time.
+    device: None takes a GPU if there is one. batch_size: examples, or pairs of them, at a time.
     """
 
     def __init__(
@@ -33,18 +34,40 @@ class Predictor:
         self.shape = from_mapping(TaskShape, made_by["shape"])
         self._batch_size = batch_size
 
-    def __call__(self, x: Array, *, lengths: Array | None = None, rate: float = 1.0) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        *,
+        lengths: Array | None = None,
+        dt: Array | None = None,
+        rate: float = 1.0,
+    ) -> Array:
         """Scores (B, d_output), or (B, L, d_output) for a target a step, of sequences x.
 
-        x: (B, L, d_input) numbers or (B, L) tokens, as the data set gives them; lengths (B,) of
-        ragged ones. rate: their step over that of the training data.
+        x: (B, L, d_input) numbers or (B, L) tokens, as the data set gives them; 2 B rows for a task
+        of pairs, the first of each pair in rows 0..B-1. lengths: (B,) of ragged ones; dt: (B, L) of
+        irregular ones. rate: their step over that of the training data.
         """
         outputs = []
         with torch.no_grad():
-            for i in range(0, len(x), self._batch_size):
-                part = torch.as_tensor(np.ascontiguousarray(x[i : i + self._batch_size]))
-                part = part.to(self._device, torch.long if self.shape.tokens else torch.float32)
-                n = None if lengths is None else torch.as_tensor(lengths[i : i + self._batch_size])
-                n = None if n is None else n.to(self._device)
-                outputs.append(self._model(part, lengths=n, rate=rate).float().cpu().numpy())
+            for rows in self._parts(len(x)):
+                part = self._tensor(x[rows])
+                part = part.long() if self.shape.tokens else part.float()
+                n = None if lengths is None else self._tensor(lengths[rows])
+                steps = None if dt is None else self._tensor(dt[rows]).float()
+                y = self._model(part, lengths=n, rate=rate, dt=steps)
+                outputs.append(y.float().cpu().numpy())
         return np.concatenate(outputs)
+
+    def _parts(self, count: int) -> Iterator[Array]:
+        """The rows that go through at a time; both documents of a pair go together."""
+        if self.shape.pairs and count % 2:
+            raise ValueError(f"a task of pairs needs an even number of rows, got {count}.")
+        sides = (0, count // 2) if self.shape.pairs else (0,)
+        each = count // len(sides)
+        for i in range(0, max(1, each), self._batch_size):
+            part = np.arange(i, min(i + self._batch_size, each))
+            yield np.concatenate([part + side for side in sides])
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        return torch.as_tensor(np.ascontiguousarray(array)).to(self._device)

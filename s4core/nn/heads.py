@@ -49,11 +49,14 @@ class Encoder(nn.Module):
                 "table", _sinusoids(shape.length, options.d_model), persistent=False
             )
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Encode a sequence whose first step is number `start`; the memory is that of (H, B, L)."""
+    def forward(self, x: Tensor, start: int = 0, rate: float = 1.0) -> Tensor:
+        """Encode a sequence whose first step is number `start`; the memory is that of (H, B, L).
+
+        At `rate`, step k stands at position rate * k of the training grid.
+        """
         h = self._encode_sequence(x)
         if self.position != "none":
-            h = h + self.table[start : start + h.shape[1]].to(h.dtype)
+            h = h + self._positions(start, h.shape[1], rate).to(h.dtype)
         return F.dropout(h, self.p, self.training)
 
     def step(self, x: Tensor, number: int) -> Tensor:
@@ -61,11 +64,26 @@ class Encoder(nn.Module):
         h = self._encode(x)
         return h if self.position == "none" else h + self.table[number].to(h.dtype)
 
+    def _positions(self, start: int, steps: int, rate: float) -> Tensor:
+        """Rows of the table, (steps, H); between two of them their mean by distance."""
+        last, most = len(self.table) - 1, round(len(self.table) / rate)
+        if start + steps > most:
+            raise ValueError(
+                f"this model knows the positions of {most} steps, so it cannot go on to step "
+                f"{start + steps}: build it with a longer shape."
+            )
+        if rate == 1.0:
+            return self.table[start : start + steps]
+        at = rate * torch.arange(start, start + steps, device=self.table.device)
+        below = at.long().clamp(max=last)
+        share = (at - below).to(self.table.dtype)[:, None]
+        return torch.lerp(self.table[below], self.table[(below + 1).clamp(max=last)], share)
+
     def _encode_sequence(self, x: Tensor) -> Tensor:
         if self.kind == "linear":
             return layout.h_last(layout.linear(self.linear, layout.h_first(x)))
         rows = self._encode(x).flatten(0, 1)
-        return layout.h_last(rows.t().contiguous().view(-1, *x.shape[:2]))
+        return layout.h_last(rows.t().contiguous().view(rows.shape[1], *x.shape[:2]))
 
     def _encode(self, x: Tensor) -> Tensor:
         if self.kind == "identity":

@@ -68,6 +68,8 @@ class Interpolated(nn.Module):
         assert dt is None, "the constructor refuses irregular steps"
         length = x.shape[1]
         x, lengths = layout.pad_steps(x, lengths, self.factor)
+        # What fills a gap sees the frame after it, which may be padding.
+        x = layout.h_last(layout.mask_steps(layout.h_first(x), lengths))
         coarse = self.net(x[:, :: self.factor], _every(lengths, self.factor), rate)
         y = torch.zeros_like(x, dtype=coarse.dtype)
         y[:, self.factor - 1 :: self.factor] = coarse

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from s4core.config import TaskShape
+from s4core.nn import layout
 from s4core.nn.block import State, takes_dt
 from s4core.nn.gates import MakeMixer
 from s4core.nn.heads import Decoder, Encoder
@@ -102,8 +103,10 @@ class SequenceModel(nn.Module):
             return self.decoder(self.decoder.nothing(x.shape[1]))  # type: ignore[no-any-return]
         x, dt = self._take_dt(x, dt)
         stride = self.backbone.stride
-        x = x if self.front is None else self.front(x)
-        h = self.backbone(self.encoder(x), lengths, rate, dt)
+        if self.front is not None:
+            # It looks at all steps at once, so those that are padding must be nothing.
+            x = self.front(layout.h_last(layout.mask_steps(layout.h_first(x), lengths)))
+        h = self.backbone(self.encoder(x, rate=rate), lengths, rate, dt)
         if lengths is not None and stride > 1:
             lengths = lengths // stride
         return self.decoder(h, lengths)  # type: ignore[no-any-return]
@@ -151,7 +154,11 @@ class SequenceModel(nn.Module):
             raise ValueError(f"want x of {wanted}, got {tuple(x.shape)} of {x.dtype}.")
         if not rate > 0.0:
             raise ValueError(f"need rate > 0, got {rate}.")
-        longest, shortest = round(shape.length / rate), self.backbone.stride
+        if self.front is not None and rate != 1.0:
+            raise ValueError(
+                f"front 'wavelet' belongs to one step size: need rate 1, got {rate:g}."
+            )
+        longest, shortest = max(1, round(shape.length / rate)), self.backbone.stride
         if shape.axes:
             # At half the rate an image has twice the pixels along each axis.
             longest = max(longest, math.prod(round(extent / rate) for extent in shape.axes))

@@ -11,6 +11,7 @@ from s4core import TaskShape
 SHAPE = TaskShape(d_input=3, d_output=5, length=20)
 SMALL = {"d_model": 8, "n_layers": 2}
 CANNOT_STEP = {"s4nd"}
+TAKES_DT = [n for n in s4core.model_names() if n in {"s5", "lru", "s6", "ssd"}]
 
 
 def make(name, shape=SHAPE, seed=0, **fields):
@@ -73,6 +74,19 @@ def test_pieces_with_a_carried_state_equal_the_whole(stepping):
     assert (torch.cat(answers, 1) - model(x)).abs().max() < 1e-9
 
 
+@pytest.mark.parametrize("tokens", [False, True])
+def test_an_empty_piece_changes_nothing(stepping, tokens):
+    shape = TaskShape(d_input=3, d_output=5, length=20, tokens=tokens, irregular=True)
+    fields = {"irregular": "step" if stepping in TAKES_DT else "ignore"}
+    if stepping != "sashimi":
+        fields["block_pool"] = "avg"
+    model, x, dt = make(stepping, shape, **fields), inputs(shape), torch.ones(2, 20).double()
+    state = model.initial_state(2)
+    for piece in (slice(0, 0), slice(0, 9), slice(9, 9), slice(9, 20)):
+        y, state = model.forward_with_state(x[:, piece], state, dt[:, piece])
+    assert (y - model(x, dt=dt)).abs().max() < 1e-9
+
+
 @pytest.mark.parametrize("target", ["class", "step_class"])
 def test_an_empty_batch_steps_and_comes_in_pieces(stepping, target):
     shape = dataclasses.replace(SHAPE, target=target)
@@ -83,9 +97,6 @@ def test_an_empty_batch_steps_and_comes_in_pieces(stepping, target):
     for x_t in x[:, 7:].unbind(1):
         y, state = model.step(x_t, state)
     assert y.shape == (0, 5) and whole.shape == ((0, 5) if target == "class" else (0, 20, 5))
-
-
-TAKES_DT = [n for n in s4core.model_names() if n in {"s5", "lru", "s6", "ssd"}]
 
 
 @pytest.mark.parametrize("name", TAKES_DT)
@@ -149,8 +160,13 @@ def test_tokens_are_embedded(name):
 
 def test_padding_beyond_the_length_changes_nothing(name):
     shape = dataclasses.replace(SHAPE, ragged=True)
-    for norm, pooling in [("layer", "mean"), ("layer", "last"), ("batch", "sum")]:
-        model, x = make(name, shape, norm=norm, pooling=pooling), inputs()
+    for fields in (
+        {"norm": "layer", "pooling": "mean"},
+        {"norm": "layer", "pooling": "last"},
+        {"norm": "batch", "pooling": "sum"},
+        {"front": "wavelet", "interp": 4},  # these see what comes after
+    ):
+        model, x = make(name, shape, **fields), inputs()
         lengths = torch.tensor([20, 9])
         padded = x.clone()
         padded[1, 9:] = 0.0

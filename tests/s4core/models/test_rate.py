@@ -59,3 +59,29 @@ def test_s5_reads_a_rate_as_the_published_step_rescale(discretize):
     for block in model.backbone.blocks:
         block.mixer.dt.data += math.log(2.0)
     assert (model(x) - answer).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("position", ["sinusoid", "learned"])
+def test_a_sample_keeps_its_position_at_another_rate(position):
+    model, x = make("s4d", 64, position=position, init="lin"), smooth(64)
+    encoded = model.encoder(x)
+    assert (model.encoder(x[:, ::2], rate=2.0) - encoded[:, ::2]).abs().max() < 1e-12
+    finer = model.encoder(x.repeat_interleave(2, 1), rate=0.5)
+    assert (finer[:, ::2] - encoded).abs().max() < 1e-12
+    table = model.encoder.table.double()
+    between = finer[:, 1:-1:2] - finer[:, :-2:2]
+    assert (between - (table[1:] - table[:-1]) / 2).abs().max() < 1e-12
+    assert model(smooth(128), None, 0.5).isfinite().all()
+
+
+def test_a_position_beyond_the_last_one_is_refused():
+    model, x = make("s4d", 8, position="learned"), smooth(8)
+    _, state = model.forward_with_state(x, model.initial_state(1))
+    with pytest.raises(ValueError, match="knows the positions of 8 steps"):
+        model.forward_with_state(x[:, :1], state)
+
+
+def test_a_wavelet_front_belongs_to_one_rate():
+    model = make("s4d", 16, front="wavelet")
+    with pytest.raises(ValueError, match="one step size: need rate 1, got 0.5"):
+        model(smooth(32), None, 0.5)

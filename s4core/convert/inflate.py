@@ -11,7 +11,6 @@ from s4core.nn.model import SequenceModel
 from s4core.nn.s4nd import S4ND
 from s4core.ssm.dplr import DplrSSM
 from s4core.ssm.modes import AbstractModes
-from s4core.ssm.transforms import unconstrained
 
 
 @torch.no_grad()
@@ -46,6 +45,6 @@ def inflate_s4nd(images: SequenceModel, videos: SequenceModel) -> None:
         assert isinstance(time, AbstractModes)
         plain = time.plain_readout() if isinstance(time, DplrSSM) else None
         step = torch.full_like(time.dt, 2.0 / layer.axes[0])
-        time.dt.copy_(unconstrained(step, time.modes.dt_transform))
+        time.dt.copy_(time.raw_steps(step))
         if isinstance(time, DplrSSM) and plain is not None:
             time.store_readout(plain)

@@ -27,9 +27,13 @@ B_CLIP = 2.0
 
 @config
 class InitOptions:
-    """How spectra are varied. real_scale, imag_scale: factors; real_random, imag_random: draw Re
-    from U[0, 1], Im from U[0, N/2] steps; B_init, B_scale: the input vector of spectra;
-    P_scale: size of the random low-rank term of dplr-*; normalize: B with unit state variance.
+    """How an init is varied. real_scale, imag_scale: factors of Re A and Im A, of any init (the
+    second tunes which frequencies a model learns, see nn/frequency.py).
+
+    Of spectra (lin, inv, ..., also as diag-X and dplr-X; HiPPO families have theirs given):
+    real_random, imag_random: draw Re from U[0, 1], Im from U[0, N/2] steps; B_init, B_scale: the
+    input vector; normalize: B with unit state variance; P_scale: size of the random low-rank term
+    of dplr-X.
     """
 
     real_scale: float = 1.0
@@ -83,11 +87,11 @@ def initial_system(
 
 def _one(name: str, N: int, copies: int, rank: int, options: InitOptions) -> System:
     if name == "random":
-        return _random(N, copies, rank)
+        return _random(N, copies, rank, options)
     if name in HIPPO:
         Lambda, P, B, V = nplr(name, N, rank)
         B = torch.complex(B.real, B.imag.clamp(-B_CLIP, B_CLIP))
-        V = V.expand(copies, N, -1)
+        V, Lambda = V.expand(copies, N, -1), _scaled(Lambda, options)
         return System(Lambda.repeat(copies, 1), P.unsqueeze(1).repeat(1, copies, 1),
                       B.repeat(copies, 1), V)  # fmt: skip
     kind, _, base = name.rpartition("-")
@@ -109,7 +113,11 @@ def _spectrum(base: str, n: int, options: InitOptions) -> Tensor:
         re = torch.rand(n, dtype=re.dtype)
     if options.imag_random:
         im = spectrum(base, n)[1] if base == "rand" else _random_imag(base, n)
-    return torch.complex(-re * options.real_scale, -im * options.imag_scale)
+    return _scaled(torch.complex(-re, -im), options)
+
+
+def _scaled(Lambda: Tensor, options: InitOptions) -> Tensor:
+    return torch.complex(Lambda.real * options.real_scale, Lambda.imag * options.imag_scale)
 
 
 def _random_imag(base: str, n: int) -> Tensor:
@@ -153,14 +161,14 @@ def _input(base: str, Lambda: Tensor, options: InitOptions) -> Tensor:
     return B
 
 
-def _random(N: int, copies: int, rank: int) -> System:
+def _random(N: int, copies: int, rank: int, options: InitOptions) -> System:
     """A = randn / N: as a dense matrix it has no low-rank form, so its own eigenvalues are kept."""
     matrices = torch.randn(copies, N, N, dtype=torch.float64) / N - 0.5 * torch.eye(
         N, dtype=torch.float64
     )
     values = torch.linalg.eigvals(matrices)
     Lambda = torch.stack([v[v.imag.argsort()][: N // 2] for v in values])
-    Lambda = torch.complex(Lambda.real, -Lambda.imag.abs())
+    Lambda = _scaled(torch.complex(Lambda.real, -Lambda.imag.abs()), options)
     zeros = torch.zeros(rank, copies, N // 2, dtype=torch.complex128)
     V = torch.eye(N, N // 2, dtype=torch.complex128).expand(copies, -1, -1)
     return System(Lambda, zeros, torch.randn_like(Lambda), V)

@@ -32,7 +32,8 @@ class ModeOptions(InitOptions):
     d_state: states N, even, in N / 2 conjugate pairs.
     init: a HiPPO family, a spectrum (lin, inv, ...), dplr-X (X with a random low-rank term), or a
     mixture over the copies: hippo (legs, fourier), diag (inv, lin), all (those four).
-    dt_min, dt_max: the range of the initial steps; dt_tie: one step a feature, else one a mode.
+    dt_min, dt_max: the range of the initial steps; dt_tie: one step a feature, else one a mode;
+    dt_fast: a sinh before dt_transform, so that steps far from 1 learn faster.
     n_ssm: independent copies of (A, B), None for one a feature; must divide d_model.
     deterministic: dt and C without chance.
     bandlimit: drop modes above this share of the training grid's Nyquist frequency, None for none.
@@ -44,6 +45,7 @@ class ModeOptions(InitOptions):
     dt_min: float = 0.001
     dt_max: float = 0.1
     dt_tie: bool = True
+    dt_fast: bool = False
     dt_transform: Transform = "exp"
     real_transform: Transform = "exp"
     imag_transform: Transform = "none"
@@ -85,7 +87,7 @@ class AbstractModes(nn.Module, ABC):
         super().__init__()
         copies = d_model if options.n_ssm is None else options.n_ssm
         if copies < 1 or d_model % copies:
-            raise ValueError(f"n_ssm must divide d_model, got {options.n_ssm=}, {d_model=}.")
+            raise ValueError(f"n_ssm must divide d_model, got {options.n_ssm} and {d_model}.")
         self.d_model, self.channels, self.copies = d_model, channels, copies
         self.modes = options
 
@@ -113,7 +115,7 @@ class AbstractModes(nn.Module, ABC):
             options.dt_max,
             deterministic=options.deterministic,
         )
-        self.dt = parameter(unconstrained(dt, options.dt_transform))
+        self.dt = parameter(self.raw_steps(dt))
         C = torch.randn(self.channels, self.d_model, n, dtype=torch.complex128)
         if options.deterministic:
             first = system.V[:, 0].conj().resolve_conj()
@@ -141,7 +143,16 @@ class AbstractModes(nn.Module, ABC):
 
     def steps(self, rate: float) -> Float[Tensor, "H m"]:
         """dt of a grid `rate` times as coarse as the training grid."""
-        return step_size(self.dt, self.modes.dt_transform) * rate
+        raw: Tensor = self.dt
+        if self.modes.dt_fast:
+            # Wider than any dt in its bounds needs; the gradient of an infinity is NaN.
+            raw = torch.sinh(raw.clamp(-10.0, 10.0))
+        return step_size(raw, self.modes.dt_transform) * rate
+
+    def raw_steps(self, dt: Float[Tensor, "H m"]) -> Float[Tensor, "H m"]:
+        """The parameter that stands for steps `dt` of the training grid."""
+        raw = unconstrained(dt, self.modes.dt_transform)
+        return torch.asinh(raw) if self.modes.dt_fast else raw
 
     def per_feature(self, copies: Complex[Tensor, "*r S n"]) -> Complex[Tensor, "*r H n"]:
         """Feature h uses copy h mod n_ssm."""

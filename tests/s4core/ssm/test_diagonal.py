@@ -24,6 +24,7 @@ VARIANTS = [
     {"init": "diag", "deterministic": True, "real_transform": "relu"},
     {"init": "rand", "B_init": "random", "normalize": True, "dt_transform": "sigmoid"},
     {"init": "fout", "B_init": "unit-cw", "real_transform": "none"},
+    {"init": "legs", "imag_scale": 4.0, "dt_fast": True},
 ]
 
 
@@ -131,3 +132,31 @@ def test_what_cannot_be_is_refused():
     layer = SSMLayer(DiagonalSSM(4, DiagonalOptions(), channels=2), bidirectional=True)
     with pytest.raises(ValueError, match="no step mode"):
         layer.initial_state(1)
+
+
+@pytest.mark.parametrize("init", ["legs", "fout", "lin", "dplr-inv", "random", "all"])
+def test_scales_act_on_every_init(init):
+    """A sweep over imag_scale that starts from LegS must not be flat."""
+    made = {}
+    for scale in (1.0, 2.0):
+        torch.manual_seed(0)
+        scales = {"real_scale": scale, "imag_scale": 3 * scale}
+        options = DiagonalOptions(d_state=8, init=init, real_transform="none", **scales)
+        made[scale] = DiagonalSSM(4, options).A()
+    torch.testing.assert_close(made[2.0].real, 2.0 * made[1.0].real)
+    torch.testing.assert_close(made[2.0].imag, 2.0 * made[1.0].imag)
+
+
+@pytest.mark.parametrize("transform", ["exp", "softplus", "none"])
+def test_fast_steps_begin_like_others_and_are_bounded(transform):
+    """Source: the option dt_fast of the official code, asinh at the start and sinh in forward."""
+    options = {"d_state": 4, "deterministic": True, "dt_transform": transform}
+    plain = DiagonalSSM(4, DiagonalOptions(**options))
+    fast = DiagonalSSM(4, DiagonalOptions(**options, dt_fast=True))
+    torch.testing.assert_close(fast.steps(1.0), plain.steps(1.0))
+    torch.testing.assert_close(fast.dt, torch.asinh(plain.dt))
+    for raw in (-500.0, 500.0):
+        fast.dt.data.fill_(raw)
+        dt = fast.steps(1.0)
+        assert ((dt >= 1e-6) & (dt <= 1.1e4)).all()
+        assert torch.autograd.grad(dt.sum(), fast.dt)[0].isfinite().all()

@@ -13,10 +13,27 @@ from typing import Any, get_args, get_type_hints
 import data_prep
 import s4core
 from s4core.nn.options import ConvOptions, StackOptions
+from s4core.ssm.modes import ModeOptions
 
 from . import catalog
 from .spec import Resources, Search
 from .types import Objective
+
+# Classes of fields that many models have: told once, and named where a model has them.
+COMMON = {
+    StackOptions: "every model",
+    ConvOptions: "every model with kernels",
+    ModeOptions: "every system of modes",
+}
+
+WORDS = {
+    "int": "whole number",
+    "float": "number",
+    "bool": "true or false",
+    "str": "text",
+    "NoneType": "null",
+    "None": "null",
+}
 
 HEAD = """# The YAML of a sweep
 
@@ -101,8 +118,7 @@ def reference() -> str:
         "## data\n",
         *(_data(name) for name in data_prep.dataset_names()),
         "## model\n",
-        _section("Fields of every model", StackOptions, level=3),
-        _section("Fields of every model with kernels", ConvOptions, level=3, without=StackOptions),
+        *(_section(f"Fields of {of}", cls, level=3) for cls, of in COMMON.items()),
         *(_model(name) for name in s4core.model_names()),
     ]
     return "\n".join(parts)
@@ -127,24 +143,32 @@ def _data(name: str) -> str:
 
 def _model(name: str) -> str:
     module = importlib.import_module(f"s4core.models.{name}")
-    common = ConvOptions if issubclass(module.Config, ConvOptions) else StackOptions
-    also = "" if common is StackOptions else " and those of every model with kernels"
-    own = _fields(module.Config, without=common)
+    common = [cls for cls in COMMON if issubclass(module.Config, cls)]
+    also = ", of ".join(COMMON[cls] for cls in common)
     return (
-        f"### `{name}`\n\n{_first_paragraph(module)}\n\n{_meaning(module.Config)}"
-        f"Beside the fields of every model{also}:\n\n{own}"
+        f"### `{name}`\n\n{_first_paragraph(module)}\n\n{_meanings(module.Config, common)}"
+        f"Beside the fields of {also}:\n\n{_fields(module.Config, without=common)}"
     )
 
 
 def _meaning(cls: type[Any]) -> str:
     """What the fields mean, if the class says so (a generated docstring says nothing)."""
-    text = inspect.getdoc(cls) or ""
-    return "" if text in ("", "None.") or text.startswith("Options(") else f"{_text(text)}\n\n"
+    text = cls.__doc__ or ""
+    is_written = text not in ("", "None.") and not text.startswith(f"{cls.__name__}(")
+    return f"{_text(inspect.cleandoc(text))}\n\n" if is_written else ""
 
 
-def _section(title: str, cls: type[Any], *, level: int, without: type[Any] | None = None) -> str:
-    about = _text(inspect.getdoc(cls) or "")
-    return f"{'#' * level} {title}\n\n{about}\n\n{_fields(cls, without=without)}"
+def _meanings(cls: type[Any], told: Iterable[type[Any]]) -> str:
+    """What the fields of a class and of its bases mean, without what is told already."""
+    known = {base for common in told for base in common.__mro__}
+    return "".join(_meaning(base) for base in cls.__mro__ if base not in known)
+
+
+def _section(title: str, cls: type[Any], *, level: int) -> str:
+    """A class that is told by itself, without what it has of another such class."""
+    without = [common for common in COMMON if issubclass(cls, common) and cls is not common]
+    about = _meanings(cls, [object, *without])
+    return f"{'#' * level} {title}\n\n{about}{_fields(cls, without=without)}"
 
 
 def _first_paragraph(module: ModuleType) -> str:
@@ -157,9 +181,9 @@ def _text(text: str) -> str:
     return "\n\n".join(p.replace("*", r"\*").replace("|", r"\|") for p in paragraphs)
 
 
-def _fields(cls: type[Any], *, without: type[Any] | None = None) -> str:
+def _fields(cls: type[Any], *, without: Iterable[type[Any]] = ()) -> str:
     hints = get_type_hints(cls)
-    common = {f.name: f.default for f in dataclasses.fields(without)} if without else {}
+    common = {f.name: f.default for base in without for f in dataclasses.fields(base)}
     rows = [
         f"| `{f.name}` | {_type(hints[f.name])} | {_default(f)} |"
         for f in dataclasses.fields(cls)
@@ -178,10 +202,10 @@ def _type(hint: Any) -> str:
         return ", ".join(choices)
     text = hint.__name__ if isinstance(hint, type) else str(hint)
     text = re.sub(r"\b[\w.]+\.(\w+)", r"\1", text)
-    words = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text"}
-    return words.get(text, text.replace("NoneType", "null").replace("None", "null")).replace(
-        "|", "or"
-    )
+    for word, plain in WORDS.items():
+        text = re.sub(rf"\b{word}\b", plain, text)
+    text = re.sub(r"tuple\[(.*?), \.\.\.\]", r"list of \1s", text)
+    return text.replace("tuple", "").replace("|", "or")
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

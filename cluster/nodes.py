@@ -78,11 +78,9 @@ class LocalCluster:
         self, started: Mapping[str, subprocess.Popen[bytes]], *, wait_for: list[str]
     ) -> LocalCluster:
         """Wait until the nodes `wait_for` have joined; returns the cluster that knows `started`."""
-        known = {node.name: node for node in self.nodes}
-        gone = sum(1 for node in self.nodes if node.name not in started and not any(node.alive()))
-        count = len({*known, *started}) - gone
         for name in wait_for:
-            _wait_for_nodes(self.dashboard, count, started[name], self.scratch / f"{name}.log")
+            _wait_for_node(self.dashboard, self.scratch / name, started[name])
+        known = {node.name: node for node in self.nodes}
         known |= {name: record(name, process.pid) for name, process in started.items()}
         grown = dataclasses.replace(self, nodes=tuple(known.values()))
         grown.save()
@@ -215,7 +213,8 @@ def down(cluster: LocalCluster) -> int:
     return count
 
 
-def _wait_for_nodes(dashboard: str, count: int, main: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_node(dashboard: str, place: Path, main: subprocess.Popen[bytes]) -> None:
+    """Return when Ray has the node whose files lie in `place`; others may come and go meanwhile."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     reason = "it did not answer"
     while time.monotonic() < deadline:
@@ -223,14 +222,14 @@ def _wait_for_nodes(dashboard: str, count: int, main: subprocess.Popen[bytes], l
             reason = f"`ray start` ended with {main.returncode}"
             break
         try:
-            if len(alive_nodes(dashboard)) >= count:
+            if any(node["raylet"]["tempDir"] == str(place) for node in alive_nodes(dashboard)):
                 return
         except (OSError, KeyError, ValueError) as error:
             reason = str(error)
         time.sleep(0.2)
-    tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-    words = auth.redact(tail)
-    raise FailedRun(f"Ray node {log.stem} did not start: {reason}. Its last words: {words}")
+    log = place.with_name(f"{place.name}.log").read_text(errors="replace")
+    words = auth.redact(" | ".join(log.strip().splitlines()[-3:]))
+    raise FailedRun(f"Ray node {place.name} did not start: {reason}. Its last words: {words}")
 
 
 def _own_address() -> str:

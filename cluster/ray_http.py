@@ -29,8 +29,11 @@ def get(url: str, *, timeout_s: float = 5.0, token: bool = True) -> Any:
 
 
 def alive_nodes(dashboard: str) -> list[dict[str, Any]]:
-    """Ray's own list of the nodes that are alive, from the dashboard."""
-    summary = get(f"{dashboard}/nodes?view=summary")["data"]["summary"]
+    """Ray's own list of the nodes that are alive, from the dashboard.
+
+    From its cache Ray would answer how things stood when somebody asked last, however long ago.
+    """
+    summary = get(f"{dashboard}/nodes?view=summary&nocache=1")["data"]["summary"]
     return [node for node in summary if node["raylet"].get("state") == "ALIVE"]
 
 

@@ -141,13 +141,12 @@ def test_a_node_that_hangs_while_it_prepares_the_data_is_done_without(
     cluster: nodes.LocalCluster, tmp_path: Path
 ) -> None:
     sweep(tmp_path, trials=2, epochs=2)
-    frozen = list(next(n for n in cluster.nodes if n.name != "head" and any(n.alive())).alive())
-    for process in frozen:
+    hung = next(n for n in cluster.nodes if n.name != "head" and any(n.alive()))
+    for process in hung.alive():
         process.send_signal(signal.SIGSTOP)
     with start(tmp_path, "--address", cluster.address) as driver:
         assert driver.wait() == 0, driver.error
-    for process in frozen:
-        process.kill()
+    end(hung)
     check_record(tmp_path, "tiny", trials=2)
 
 

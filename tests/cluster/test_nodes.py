@@ -68,14 +68,19 @@ def test_a_second_cluster_of_the_name_is_refused(cluster: nodes.LocalCluster) ->
         nodes.up(cluster.home, workers=1, cpus=1)
 
 
-def test_a_node_joins_and_dies_and_the_cluster_notices(cluster: nodes.LocalCluster) -> None:
+def test_a_node_joins_and_dies_and_who_asks_next_is_told(cluster: nodes.LocalCluster) -> None:
+    """At the first question after a while, too, which Ray would answer out of its cache."""
     grown = cluster.add_node("extra", resources={"slot": 1})
-    assert len(ray_http.alive_nodes(cluster.dashboard)) == 4
+    alive = {n["raylet"]["tempDir"]: n for n in ray_http.alive_nodes(cluster.dashboard)}
+    assert len(alive) == 4
+    extra = alive[str(cluster.scratch / "extra")]["raylet"]["nodeId"]
     grown.node("extra").find("raylet").kill()
     deadline = time.monotonic() + 30
-    while len(ray_http.alive_nodes(cluster.dashboard)) == 4:
+    detail = f"{cluster.dashboard}/nodes/{extra}?nocache=1"
+    while ray_http.get(detail)["data"]["detail"]["raylet"]["state"] == "ALIVE":
         assert time.monotonic() < deadline, "the dead node is still listed as alive"
         time.sleep(0.2)
+    assert len(ray_http.alive_nodes(cluster.dashboard)) == 3
     assert list(cluster.node("node1").alive())
 
 

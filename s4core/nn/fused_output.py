@@ -98,6 +98,13 @@ def _mask(x: Tensor, mask: Tensor, rows: slice) -> Tensor:
     return x
 
 
+def _masked(x: Tensor, mask: Tensor, rows: slice) -> Tensor:
+    """The same, leaving x as it is."""
+    if not mask.numel():
+        return x
+    return (x.view(x.shape[0], rows.stop - rows.start, -1) * mask[:, rows, None]).view_as(x)
+
+
 def _activated(y: Tensor, inner: Tensor, rows: slice, approximate: str) -> Tensor:
     """[inner * gelu(y); 1], so that one product with [W, b] adds the bias too."""
     g = y.new_empty(y.shape[0] + 1, y.shape[1])
@@ -149,27 +156,29 @@ def _glu_backward(
 ) -> tuple[Tensor, ...]:
     (approximate, _), half, shape, normed = plain, len(Wb) // 2, y.shape, x.numel() > 0
     y, d_out, x = y.flatten(1), d_out.flatten(1), x.flatten(1) if normed else x
-    dy, dWb, d_affine = y.new_empty(y.shape), torch.zeros_like(Wb), torch.zeros_like(affine)
+    dy, dWb, d_affine = y.new_empty(y.shape), torch.zeros_like(Wb.t()), torch.zeros_like(affine)
     dx = d_out.new_empty(d_out.shape if normed else 0)
     for c, rows in _blocks(y, shape[2]):
-        mine = _piece(kept, c)
+        mine, d = _piece(kept, c), d_out[:, c]
         a, dab = mine[:half], torch.empty_like(mine[: 2 * half])
         gate = torch.sigmoid(mine[half : 2 * half])
-        d = d_out[:, c].clone(memory_format=torch.contiguous_format)
+        scaled = _masked(gate, outer, rows)
+        z = a * scaled
         if normed:
-            z = _mask(a * gate, outer, rows)
-            hat = z.add_(x[:, c]).sub_(mine[-2]).mul_(mine[-1])
+            hat = torch.add(z, x[:, c]).sub_(mine[-2]).mul_(mine[-1])
             d = _norm_gradient(d, hat, mine[-1], affine[0], d_affine)
             dx[:, c] = d
-        torch.mul(_mask(d, outer, rows), gate, out=dab[:half])
-        torch.ops.aten.sigmoid_backward.grad_input(d.mul_(a), gate, grad_input=dab[half:])
+        torch.mul(d, scaled, out=dab[:half])
+        # Of the gate: d z (1 - gate).
+        through = torch.mul(d, z, out=dab[half:])
+        through.addcmul_(through, gate, value=-1)
         here = y[:, c].contiguous()
         g = _activated(here, inner, rows, approximate)
-        dWb.addmm_(dab, g.t())
+        dWb.addmm_(g, dab.t())
         dg = _mask(torch.mm(Wb[:, :-1].t(), dab, out=g[:-1]), inner, rows)
         torch.ops.aten.gelu_backward.grad_input(dg, here, approximate=approximate, grad_input=dg)
         dy[:, c] = dg
-    dx = dx.view(half, *shape[1:]) if normed else dx
+    dx, dWb = dx.view(half, *shape[1:]) if normed else dx, dWb.t().contiguous()
     return dy.view(shape), dWb, torch.zeros_like(inner), torch.zeros_like(outer), dx, d_affine
 
 
@@ -185,9 +194,9 @@ def _norm_gradient(d: Tensor, hat: Tensor, scale: Tensor, weight: Tensor, d_norm
     through = d * hat
     d_norm[0] += through.sum(1)
     d_norm[1] += d.sum(1)
-    mean = weight / len(weight)
+    mean = weight / -len(weight)
     c1, c2 = mean @ d, mean @ through
-    torch.mul(hat, c2, out=through).add_(c1).neg_().addcmul_(d, weight[:, None])
+    torch.addcmul(c1, hat, c2, out=through).addcmul_(d, weight[:, None])
     return through.mul_(scale)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from s4core.ops.mimo import state_scan
 from s4core.ops.precision import full_precision
 from s4core.ops.scan import linear_scan
-from s4core.ssm.modes import StepState
+from s4core.ssm.modes import StepState, from_interleaved, interleaved
 from s4core.ssm.transforms import DT_RANGE
 
 
@@ -52,25 +52,24 @@ class LRU(nn.Module):
 
     def initial_state(self, batch: int) -> StepState:
         """x = 0 (B, d_state), with the coefficients of this moment."""
-        write, read = self._maps()
+        B, C = self._maps()
         log_a = self._log_a()
-        a = torch.exp(log_a).to(torch.complex(write, write).dtype)
+        a = torch.exp(log_a).to(B.dtype)
         x = torch.zeros(batch, len(a), dtype=a.dtype, device=a.device)
-        return StepState(x, (a, write, read, log_a))
+        return StepState(x, (a, interleaved(B), interleaved(C.conj()).t(), log_a))
 
     def step(
         self, u: Tensor, state: StepState, dt: Tensor | None = None
     ) -> tuple[Tensor, StepState]:
         """One step (B, H); dt (B,): its length in training steps."""
         a, write, read, log_a = state.system
-        re, im = (u @ write).chunk(2, -1)
-        Bu = torch.complex(re, im)
+        Bu = from_interleaved(u @ write)
         if dt is not None:
             log_a_dt = log_a * dt[:, None]
-            Bu = Bu * (torch.expm1(log_a_dt) / torch.expm1(log_a)).to(Bu.dtype)
-            a = torch.exp(log_a_dt).to(Bu.dtype)
-        x = torch.addcmul(Bu, state.x, a)
-        y = torch.cat([x.real, x.imag], -1) @ read
+            held = (torch.expm1(log_a_dt) / torch.expm1(log_a)).to(a.dtype)
+            Bu, a = Bu * held, torch.exp(log_a_dt).to(a.dtype)
+        x = torch.addcmul(Bu, a, state.x)
+        y = interleaved(x) @ read
         return torch.addcmul(y, u, self.D), StepState(x, state.system)
 
     def _log_a(self) -> Tensor:
@@ -79,9 +78,9 @@ class LRU(nn.Module):
         return torch.complex(-nu.exp(), self.theta.double().exp())
 
     def _maps(self) -> tuple[Tensor, Tensor]:
-        """u -> [Re, Im] of the scaled input, and [Re, Im] of the state -> y."""
-        write = (self.B * self.gamma.exp()[:, None]).flatten(0, 1).t()
-        return write, torch.cat([self.C[0], -self.C[1]], -1).t()
+        """B (H, d_state) with its gain, and C (H, d_state)."""
+        B = torch.complex(self.B[0], self.B[1]) * self.gamma.exp()[:, None]
+        return B.t(), torch.complex(self.C[0], self.C[1])
 
     @full_precision
     def _scan(
@@ -95,12 +94,9 @@ class LRU(nn.Module):
             B = (gain[:, None] * B).to(B.dtype)
             start = B.new_zeros(u.shape[0], len(a)) if x0 is None else x0
             return state_scan(u, torch.exp(a), B, C, self.D, start)
-        write, read = self._maps()
-        re, im = (u @ write).chunk(2, -1)
+        B, C = self._maps()
         a = log_a * (rate * dt[..., None])
-        b = torch.complex(re, im)
-        x = linear_scan(
-            torch.exp(a).to(b.dtype), b * (torch.expm1(a) / torch.expm1(log_a)).to(b.dtype), x0
-        )
-        y = torch.cat([x.real, x.imag], -1) @ read
+        held = (torch.expm1(a) / torch.expm1(log_a)).to(B.dtype)
+        x = linear_scan(torch.exp(a).to(B.dtype), from_interleaved(u @ interleaved(B)) * held, x0)
+        y = interleaved(x) @ interleaved(C.conj()).t()
         return torch.addcmul(y, u, self.D), x[:, -1]

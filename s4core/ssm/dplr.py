@@ -25,7 +25,7 @@ from ..ops.dplr import (
     untruncate,
 )
 from ..shapes import Complex, Float, Tensor
-from .modes import AbstractModes, ModeOptions, StepState, parameter
+from .modes import AbstractModes, ModeOptions, StepState, from_interleaved, interleaved, parameter
 
 # -Re A from which float32 sums are within 2e-5 of float64.
 DAMPED = 0.1
@@ -120,8 +120,8 @@ class DplrSSM(AbstractModes):
         """The zero state for step mode; make a new one after parameters have changed."""
         first, B_bar, C = self.discretize(rate)
         dtype = torch.view_as_complex(self.C).dtype
-        reads, row = (_interleaved(2 * c.conj()) for c in (first.right, C))
-        writes = (*_interleaved(first.left).unbind(1), _interleaved(B_bar))
+        reads, row = (interleaved(2 * c.conj()) for c in (first.right, C))
+        writes = (*interleaved(first.left).unbind(1), interleaved(B_bar))
         tables = (t.to(self.C.dtype).contiguous() for t in (reads, row, *writes))
         d = (1 + first.e).to(dtype)
         x = torch.zeros(batch, *d.shape, dtype=dtype, device=d.device)
@@ -132,16 +132,10 @@ class DplrSSM(AbstractModes):
     ) -> tuple[Float[Tensor, "B D"], StepState]:
         """One step in time linear in the state, (B, H) to (B, C * H), channel-major."""
         d, reads, row, *writes, B_bar = state.system
-        batch, H, n = state.x.shape
-        seen = torch.linalg.vecdot(reads, torch.view_as_real(state.x).view(batch, H, 1, 2 * n))
+        seen = torch.linalg.vecdot(reads, interleaved(state.x).unsqueeze(2))
         change = B_bar * u.unsqueeze(-1)
         for write, part in zip(writes, seen.split(1, -1), strict=True):
             change = torch.addcmul(change, part, write)
-        x = torch.addcmul(torch.view_as_complex(change.view(batch, H, n, 2)), d, state.x)
-        y = torch.linalg.vecdot(row, torch.view_as_real(x).view(batch, 1, H, 2 * n))
+        x = torch.addcmul(from_interleaved(change), d, state.x)
+        y = torch.linalg.vecdot(row, interleaved(x).unsqueeze(1))
         return y.flatten(1), StepState(x, state.system)
-
-
-def _interleaved(x: Complex[Tensor, "*s n"]) -> Float[Tensor, "*s N"]:
-    """Complex numbers as Re, Im, Re, Im, ..., which is how a complex state lies in memory."""
-    return torch.view_as_real(x.resolve_conj()).flatten(-2)

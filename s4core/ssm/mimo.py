@@ -18,7 +18,7 @@ from ..ops.discretize import Discretization, discretize
 from ..ops.hippo import nplr
 from ..ops.mimo import mimo_scan_with_state
 from ..shapes import Complex, Float, Tensor
-from .modes import StepState, parameter
+from .modes import StepState, from_interleaved, interleaved, parameter
 from .transforms import DT_RANGE, initial_dt
 
 # Standard deviation of a standard normal cut at 2.
@@ -162,8 +162,8 @@ class MimoSSM(nn.Module):
         )
         B_bar = gain.unsqueeze(-1) * torch.view_as_complex(self.B)
         C = torch.view_as_complex(self.C) * (2 if self.options.conj_sym else 1)
-        write = torch.cat([B_bar.real, B_bar.imag]).T.to(self.D.dtype)
-        read = torch.cat([C.real, -C.imag], -1).T
+        write = interleaved(B_bar.T).to(self.D.dtype)
+        read = interleaved(C.conj()).T
         x = torch.zeros(batch, len(A), dtype=A.dtype, device=A.device)
         # The last three are there for steps of a length of their own.
         raw = torch.view_as_complex(self.B)
@@ -176,13 +176,12 @@ class MimoSSM(nn.Module):
         """One step, (B, H) to (B, H); dt: its length in training steps, None is regular."""
         A_bar, write, read, A, steps, B = state.system
         if dt is None:
-            re, im = (u.to(write.dtype) @ write).chunk(2, -1)
-            Bu = torch.complex(re, im)
+            Bu = from_interleaved(u.to(write.dtype) @ write)
         else:
             log_A_bar, gain = discretize(A, dt.unsqueeze(-1) * steps, self.options.discretize)
             A_bar, Bu = log_A_bar.exp(), gain * (u.to(B.dtype) @ B.T)
-        x = torch.addcmul(Bu, state.x, A_bar)
-        y = torch.cat([x.real, x.imag], -1) @ read
+        x = torch.addcmul(Bu, A_bar, state.x)
+        y = interleaved(x) @ read
         return torch.addcmul(y, u, self.D), StepState(x, state.system)
 
     def _refuse_bidirectional(self) -> None:

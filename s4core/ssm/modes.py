@@ -171,17 +171,27 @@ def modal_state(
 ) -> StepState:
     """The zero state of a diagonal recurrence, with its system in the precision of real `dtype`."""
     complex_dtype = torch.promote_types(dtype, torch.complex64)
-    row = 2 * torch.view_as_real(C.conj().resolve_conj()).flatten(-2)
     x = torch.zeros(batch, *A_bar.shape, dtype=complex_dtype, device=A_bar.device)
-    return StepState(x, (A_bar.to(complex_dtype), B_bar.to(complex_dtype), row.to(dtype)))
+    tables = (interleaved(t).to(dtype).contiguous() for t in (B_bar, 2 * C.conj()))
+    return StepState(x, (A_bar.to(complex_dtype), *tables))
 
 
 def modal_step(u: Float[Tensor, "B H"], state: StepState) -> tuple[Float[Tensor, "B D"], StepState]:
     """x = A_bar x + B_bar u, y = 2 Re(C x), for a state of `modal_state`."""
     A_bar, B_bar, row = state.system
-    x = torch.addcmul(B_bar * u.unsqueeze(-1), A_bar, state.x)
-    y = torch.linalg.vecdot(row, torch.view_as_real(x).flatten(-2).unsqueeze(1))
+    x = torch.addcmul(from_interleaved(B_bar * u.unsqueeze(-1)), A_bar, state.x)
+    y = torch.linalg.vecdot(row, interleaved(x).unsqueeze(1))
     return y.flatten(1), StepState(x, state.system)
+
+
+def interleaved(x: Complex[Tensor, "*s n"]) -> Float[Tensor, "*s N"]:
+    """Complex numbers as Re, Im, Re, Im, ..., which is how they lie in memory."""
+    return torch.view_as_real(x.resolve_conj()).flatten(-2)
+
+
+def from_interleaved(x: Float[Tensor, "*s N"]) -> Complex[Tensor, "*s n"]:
+    """The inverse of `interleaved`."""
+    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
 
 
 def parameter(value: Tensor) -> nn.Parameter:

@@ -17,6 +17,7 @@ class Config(DssOptions, ConvOptions):
     def __post_init__(self) -> None:
         ConvOptions.__post_init__(self)
         DssOptions.__post_init__(self)
+        self.copies(self.d_mixer)
 
 
 def build(config: Config, shape: TaskShape) -> SequenceModel:

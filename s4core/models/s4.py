@@ -7,7 +7,7 @@ from s4core.nn.frequency import conv_layer
 from s4core.nn.model import SequenceModel, stack_model
 from s4core.nn.options import ConvOptions
 from s4core.nn.ssm_layer import SSMLayer
-from s4core.ssm.dplr import DplrOptions, DplrSSM
+from s4core.ssm.dplr import DplrOptions, DplrSSM, check_rank
 
 
 @config
@@ -17,6 +17,8 @@ class Config(DplrOptions, ConvOptions):
     def __post_init__(self) -> None:
         ConvOptions.__post_init__(self)
         DplrOptions.__post_init__(self)
+        self.copies(self.d_mixer)
+        check_rank(self)
 
 
 def build(config: Config, shape: TaskShape) -> SequenceModel:

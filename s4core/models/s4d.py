@@ -23,6 +23,7 @@ class Config(DiagonalOptions, ConvOptions):
     def __post_init__(self) -> None:
         ConvOptions.__post_init__(self)
         DiagonalOptions.__post_init__(self)
+        self.copies(self.d_mixer)
         if self.mode == "scan" and (self.bidirectional or self.sobolev != 0.0):
             raise ValueError(
                 "mode 'scan' goes forward in time: it needs bidirectional false and sobolev 0, "

@@ -41,6 +41,8 @@ class Config(SystemOptions):
             raise ValueError(
                 f"need interp >= 0 and ff_center >= 0, got {self.interp}, {self.ff_center}."
             )
+        if self.interp == 1 or self.interp & (self.interp - 1):
+            raise ValueError(f"need interp to be 0 or a power of two >= 2, got {self.interp}.")
         if self.expand < 1:
             raise ValueError(f"need expand >= 1, got {self.expand}.")
         if self.block_pool != "none":

@@ -104,8 +104,23 @@ class StackOptions:
             raise ValueError(
                 f"need d_model divisible by bottleneck, got {self.d_model} and {self.bottleneck}."
             )
+        if self.gates == "gss":
+            self._keeps_channels(self.gate, f"gate {self.gate}")
         if self.pool_expand > 1 and self.block_pool == "none":
             raise ValueError(f"need a block_pool for pool_expand {self.pool_expand}.")
+
+    @property
+    def d_mixer(self) -> int:
+        """Features that a mixer of the stack (of the outermost tier) has."""
+        return self.d_model // self.bottleneck if self.gates == "gss" else self.d_model
+
+    def _keeps_channels(self, factor: int, what: str) -> None:
+        """Raise ValueError where a mixer that gives `factor` x d_model channels does not fit."""
+        if factor > 1 and self.final_act in ("half_glu1", "half_glu2", "none"):
+            raise ValueError(
+                f"final_act {self.final_act!r} keeps the number of channels, but {what} makes "
+                "them more: choose glu or linear."
+            )
 
 
 @config
@@ -124,6 +139,10 @@ class ConvOptions(StackOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         need_positive(self, "channels")
+        if self.gates == "h3" and self.channels > 1:
+            raise ValueError(f"gates h3 needs channels 1, got {self.channels}.")
+        if self.gates == "none":
+            self._keeps_channels(self.channels, f"channels {self.channels}")
 
     @property
     def kernels(self) -> int:

@@ -62,7 +62,7 @@ class S6(nn.Module):
     def forward_with_state(
         self, x: Tensor, state: State, dt: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Run a piece of a sequence; no gradient flows from one piece to the one before."""
+        """Run a piece of a sequence."""
         return self._run(x, state, 1.0, dt)
 
     def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:

@@ -91,6 +91,15 @@ _carry = Operator(
 )
 
 
+def check_heads(inner: int, d_head: int, n_groups: int) -> None:
+    """Raise ValueError where `inner` features make no whole heads, or these no whole groups."""
+    if inner % d_head or (inner // d_head) % n_groups:
+        raise ValueError(
+            f"need expand * d_model divisible by d_head and the heads by n_groups, got "
+            f"{inner}, {d_head=}, {n_groups=}."
+        )
+
+
 class SSD(nn.Module):
     """in -> [z, x, B, C, dt]; y = ssd(silu(conv(x, B, C))); out(rms_norm(y * silu(z))).
 
@@ -114,11 +123,7 @@ class SSD(nn.Module):
     ) -> None:
         super().__init__()
         inner = expand * d_model
-        if inner % d_head or (inner // d_head) % n_groups:
-            raise ValueError(
-                f"need expand * d_model divisible by d_head and the heads by n_groups, got "
-                f"{inner}, {d_head=}, {n_groups=}."
-            )
+        check_heads(inner, d_head, n_groups)
         self.d_output, self.heads, self.groups = d_model, inner // d_head, n_groups
         self.sizes = [inner, n_groups * d_state, n_groups * d_state]
         self.enter = nn.Linear(d_model, inner + sum(self.sizes) + self.heads, bias=False)

@@ -9,7 +9,7 @@ from s4core.nn.frequency import conv_layer
 from s4core.nn.options import ConvOptions
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
-from s4core.ssm.dplr import DplrOptions, DplrSSM
+from s4core.ssm.dplr import DplrOptions, DplrSSM, check_rank
 
 
 @config
@@ -25,6 +25,9 @@ class SystemOptions(DplrOptions, DiagonalOptions, ConvOptions):
         ConvOptions.__post_init__(self)
         DplrOptions.__post_init__(self)
         DiagonalOptions.__post_init__(self)
+        self.copies(self.d_mixer)
+        if self.structure == "dplr":
+            check_rank(self)
 
 
 def make_system(

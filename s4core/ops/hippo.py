@@ -161,6 +161,11 @@ def _low_rank(name: str, N: int) -> Matrix:
     )
 
 
+def low_rank_of(name: str) -> int:
+    """Rows of P that a family with a normal-plus-low-rank form needs; ValueError for others."""
+    return len(_low_rank(ALIASES.get(name, name), 2))
+
+
 def nplr(
     name: str, N: int, rank: int = 1
 ) -> tuple[

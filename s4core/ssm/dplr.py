@@ -24,7 +24,9 @@ from ..ops.dplr import (
     truncate,
     untruncate,
 )
+from ..ops.hippo import low_rank_of
 from ..shapes import Complex, Float, Tensor
+from .inits import HIPPO
 from .modes import AbstractModes, ModeOptions, StepState, from_interleaved, interleaved, parameter
 
 # -Re A from which float32 sums are within 2e-5 of float64.
@@ -36,6 +38,14 @@ class DplrOptions(ModeOptions):
     """An S4 system. rank: rows of P; rows that the init does not need start at zero."""
 
     rank: int = 1
+
+
+def check_rank(options: DplrOptions) -> None:
+    """Raise ValueError for a rank below 1, or below what the init needs."""
+    least = low_rank_of(options.init) if options.init in HIPPO else 0
+    if options.rank < max(1, least):
+        what = f"init {options.init!r} needs rank >= {least}" if least > 1 else "need rank >= 1"
+        raise ValueError(f"{what}, got {options.rank}.")
 
 
 class DplrSSM(AbstractModes):

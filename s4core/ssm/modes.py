@@ -14,7 +14,7 @@ from torch import nn
 
 from ..config import config
 from ..shapes import Complex, Float, Tensor
-from .inits import InitOptions, System, initial_system
+from .inits import MIXTURES, InitOptions, System, initial_system
 from .transforms import Transform, initial_dt, positive, step_size, unconstrained
 
 Init = Literal[
@@ -23,6 +23,9 @@ Init = Literal[
     "diag-legs", "diag-lin", "diag-inv", "diag-inv2", "diag-quad", "diag-rand", "diag-real",
     "dplr-legs", "dplr-lin", "dplr-inv", "dplr-inv2", "dplr-quad", "dplr-rand", "dplr-real",
 ]  # fmt: skip
+
+# Rows of P that an init may need (legt two, others one), for systems that have no use for P.
+MOST_ROWS = 2
 
 
 @config
@@ -61,6 +64,24 @@ class ModeOptions(InitOptions):
                 f"need 0 < dt_min <= dt_max, got dt_min={self.dt_min}, dt_max={self.dt_max}."
             )
 
+    def copies(self, d_model: int) -> int:
+        """The copies of (A, B) for a system of d_model features.
+
+        Raises ValueError if they do not divide the features, or cannot be shared out by the init.
+        """
+        copies = d_model if self.n_ssm is None else self.n_ssm
+        if copies < 1 or d_model % copies:
+            raise ValueError(
+                f"n_ssm must divide the features of a layer, got {self.n_ssm} and {d_model}."
+            )
+        members = len(MIXTURES.get(self.init, (self.init,)))
+        if copies % members:
+            raise ValueError(
+                f"init {self.init!r} mixes {members} systems, so n_ssm (null: a layer's features) "
+                f"must be a multiple of that, got {copies}."
+            )
+        return copies
+
 
 class StepState(NamedTuple):
     """The state of one layer in step mode, with the system discretised when the state was made.
@@ -85,19 +106,16 @@ class AbstractModes(nn.Module, ABC):
 
     def __init__(self, d_model: int, options: ModeOptions, channels: int) -> None:
         super().__init__()
-        copies = d_model if options.n_ssm is None else options.n_ssm
-        if copies < 1 or d_model % copies:
-            raise ValueError(f"n_ssm must divide d_model, got {options.n_ssm} and {d_model}.")
-        self.d_model, self.channels, self.copies = d_model, channels, copies
+        self.d_model, self.channels, self.copies = d_model, channels, options.copies(d_model)
         self.modes = options
 
     def initial(
-        self, *, rank: int = 1, is_real: bool = False, has_input: bool = True
+        self, *, rank: int = MOST_ROWS, is_real: bool = False, has_input: bool = True
     ) -> tuple[System, Complex[Tensor, "C H n"]]:
         """Make A_real, A_imag, B and dt; return the system they came from and an initial C.
 
-        is_real: d_state real modes, without A_imag and with a real B.  has_input: whether B is a
-        parameter.
+        rank: rows of P.  is_real: d_state real modes, without A_imag and with a real B.
+        has_input: whether B is a parameter.
         """
         options = self.modes
         d_state = options.d_state * (1 + is_real)

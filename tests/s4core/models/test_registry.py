@@ -56,7 +56,7 @@ def test_a_block_that_cannot_be_is_refused_with_its_path_and_the_way_out(block, 
 @pytest.mark.parametrize(
     ("block", "shape", "text"),
     [
-        ({"n_ssm": 3, "d_model": 8}, {}, "n_ssm must divide d_model"),
+        ({"n_ssm": 3, "d_model": 8}, {}, "n_ssm must divide the features"),
         ({"encoder": "embedding"}, {}, "encoder 'embedding' does not take the floats"),
         ({"encoder": "linear"}, {"tokens": True}, "encoder 'linear' does not take the tokens"),
         ({"encoder": "identity"}, {}, "encoder 'identity' needs d_model = 2, got 64."),
@@ -72,6 +72,36 @@ def test_a_model_that_cannot_be_for_its_task_is_refused(block, shape, text):
     with pytest.raises(ConfigError) as error:
         s4core.build({"name": "s4d", **block}, task)
     assert text in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        ({"name": "s4", "init": "legt"}, "init 'legt' needs rank >= 2, got 1."),
+        ({"name": "s4", "rank": 0}, "need rank >= 1, got 0."),
+        ({"name": "sashimi", "init": "legt"}, "init 'legt' needs rank >= 2, got 1."),
+        ({"name": "dss", "n_ssm": 3, "d_model": 8}, "n_ssm must divide the features of a layer"),
+        ({"name": "s4d", "init": "all", "n_ssm": 2}, "init 'all' mixes 4 systems"),
+        ({"name": "s4d", "gates": "h3", "channels": 2}, "gates h3 needs channels 1, got 2."),
+        ({"name": "s4d", "final_act": "none", "channels": 2}, "choose glu or linear."),
+        ({"name": "s5", "gates": "gss"}, "gate 4 makes them more: choose glu or linear."),
+        ({"name": "ssd", "d_model": 6}, "need expand * d_model divisible by d_head"),
+        ({"name": "sashimi", "interp": 1}, "need interp to be 0 or a power of two >= 2, got 1."),
+        ({"name": "s4d", "dt_max": float("inf")}, "model.dt_max: wants a finite number, got inf."),
+    ],
+)
+def test_what_can_be_for_no_task_is_refused_before_there_is_one(block, text):
+    """`s4sweep check` looks at settings, where a trial would build the model."""
+    with pytest.raises(ConfigError) as error:
+        s4core.model_config(block)
+    assert text in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["s4d", "dss", "s4nd"])
+def test_a_system_without_low_rank_term_asks_for_no_rank(name):
+    block = {"name": name, "init": "legt", "d_model": 4, "d_state": 4}
+    block |= {"structure": "diagonal"} if name == "s4nd" else {}
+    s4core.build(block, SHAPE)
 
 
 def test_a_model_outside_of_the_package_is_named_with_dots(monkeypatch):

@@ -55,7 +55,7 @@ def test_padding_changes_nothing_and_gradients_are_finite():
 def test_it_looks_ahead_so_it_cannot_step():
     with pytest.raises(ValueError, match="sashimi with interp looks ahead"):
         make().initial_state(1)
-    with pytest.raises(ConfigError, match="interp to be a power of two, got 3"):
+    with pytest.raises(ConfigError, match="interp to be 0 or a power of two >= 2, got 3"):
         make(interp=3)
 
 

@@ -2,7 +2,8 @@
 
 The reader stops at the first mistake. Here what it blames is taken out of the tree and the rest is
 read again, until nothing is left to blame. A complaint about what is around a place that was taken
-out (a range without its ends, say) is of our own making: the place goes too, without a word.
+out (a range without its ends, say, or the other field of a rule) is of our own making: the place
+goes too, without a word.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ def find_mistakes(path: Path | str, *, allow_imports: bool = False) -> list[Spec
             break
         except SpecError as error:
             at = _place(tree, error)
-            is_ours = at is None or any(gone[: len(at)] == at for gone in removed)
+            is_ours = (
+                at is None
+                or any(gone[: len(at)] == at for gone in removed)
+                or any(_is_same_rule(error, other) for other in found)
+            )
             if not (is_ours and removed):
                 found.append(error)
             if at is None:
@@ -59,6 +64,13 @@ def _place(tree: YamlTree, error: SpecError) -> Path_ | None:
     marked = [p for p, m in tree.marks.items() if p and m == error.mark and _is_there(tree.data, p)]
     named = [p for p in marked if str(p[-1]) == last]
     return min(named or marked, key=len, default=None)
+
+
+def _is_same_rule(error: SpecError, other: SpecError) -> bool:
+    """Whether a rule of two fields blames the second one because the first was taken out."""
+    rules = [e.message.split(", got ")[0] for e in (error, other)]
+    blocks = [e.path.rpartition(".")[0] for e in (error, other)]
+    return rules[0] == rules[1] and blocks[0] == blocks[1] and error.path != other.path
 
 
 def _is_there(data: Any, path: Path_) -> bool:

@@ -112,8 +112,8 @@ def make_plan(spec: SweepSpec, home: Path, *, probe: bool = True, fits: int | No
         if probe and not note:
             try:
                 trial = _probe(point, spec, home)
-            except (data_prep.DataError, s4core.ConfigError) as error:
-                note = f"no sizes and no times: {error}"
+            except (data_prep.DataError, s4core.ConfigError, RuntimeError, MemoryError) as error:
+                note = f"no sizes and no times: {str(error).splitlines()[0]}"
         sample.append(trial)
     return Plan(
         trials=min(spec.search.trials, spec.space.size() or spec.search.trials) * spec.repeat,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
+
+from s4core.config import nearest
 
 from .errors import SpecError
 from .expressions import Expression, ExpressionError
@@ -34,6 +37,7 @@ class RangeParser:
         if isinstance(value, Mapping):
             if is_range(value):
                 return self._range(value, at, name)
+            self._refuse_near_range(value, at)
             below = f"{name}." if name else ""
             return Table(at, {k: self.parse(v, (*at, k), f"{below}{k}") for k, v in value.items()})
         if isinstance(value, list | tuple):
@@ -66,6 +70,15 @@ class RangeParser:
             return Number(at, name, _distribution(kind, low, high, value.get("step")))
         except ValueError as error:
             raise self._error((*at, kind), str(error)) from error
+
+    def _refuse_near_range(self, value: Mapping[str, Any], at: Path_) -> None:
+        """Say of `{loguniform: [1, 2]}` what it should be; a block has other keys."""
+        if len(value) != 1 or len(at) < 2:
+            return
+        ((key, inner),) = value.items()
+        near = difflib.get_close_matches(key.lower(), RANGES, n=1, cutoff=0.75)
+        if near and isinstance(inner, list | tuple):
+            raise self._error((*at, key), f"no range {key!r}: {nearest(near[0], RANGES)}")
 
     def _two_numbers(self, value: Any, kind: str, at: Path_) -> tuple[float, float]:
         what = "[mean, std]" if kind == "normal" else "[low, high]"

@@ -79,7 +79,9 @@ class SpecReader:
 
     def _name(self, default: str) -> str:
         name = self._data.get("name", default)
-        if not isinstance(name, str) or not valid_name(name):
+        if not isinstance(name, str):
+            raise self._error(("name",), f'wants text, got {name}: write "{name}".')
+        if not valid_name(name):
             rule = "letters, digits, '.', '_' and '-', beginning with a letter or digit"
             raise self._error(("name",), f"{name!r} cannot name a sweep: {rule}.")
         return name

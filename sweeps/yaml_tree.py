@@ -50,7 +50,11 @@ def read_yaml(path: Path) -> YamlTree:
         raise SpecError(None, "", f"{path}: no such file.") from None
     except IsADirectoryError:
         raise SpecError(None, "", f"{path}: is a folder, not a YAML file.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        what = f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8 text."
+        raise SpecError(Mark(str(path), line, 1), "", what) from error
+    except OSError as error:
         raise SpecError(None, "", f"{path}: cannot be read: {error}.") from error
     return parse_yaml(text, file=str(path))
 
@@ -66,6 +70,8 @@ def parse_yaml(text: str, *, file: str) -> YamlTree:
         raise _syntax_error(error, text, file) from error
     except yaml.YAMLError as error:
         raise SpecError(Mark(file, 1, 1), "", f"not YAML: {error}.") from error
+    except RecursionError:
+        raise SpecError(Mark(file, 1, 1), "", "nested too deeply to be read.") from None
     finally:
         loader.dispose()
     builder.marks.setdefault((), Mark(file, 1, 1))
@@ -141,4 +147,6 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> SpecErro
         return SpecError(mark, "", "a tab; YAML wants spaces for indentation.")
     if "could not determine a constructor" in str(error.problem):
         return SpecError(mark, "", "a tag (!...); only plain values are allowed.")
-    return SpecError(mark, "", f"not YAML: {error.problem or error.context}.")
+    begun = error.context_mark
+    context = f" {error.context} of line {begun.line + 1}," if begun and error.context else ""
+    return SpecError(mark, "", f"not YAML:{context} {error.problem or error.context}.")

@@ -79,6 +79,12 @@ def test_a_wrong_item_of_a_list_is_blamed_and_the_others_too(tmp_path: Path) -> 
     assert [line for line, _, _ in mistakes(tmp_path, text)] == [6, 7, 8]
 
 
+def test_a_rule_of_two_fields_blames_one_of_them(tmp_path: Path) -> None:
+    """The other one is wrong only because the first was taken out to go on."""
+    text = GOOD.replace("name: s4d", "name: s5\n  d_state: 8\n  blocks: 3")
+    assert [path for _, _, path in mistakes(tmp_path, text)] == ["model.d_state"]
+
+
 def test_a_broken_line_is_the_only_mistake(tmp_path: Path) -> None:
     assert len(mistakes(tmp_path, GOOD.replace("objective:", "\tobjective:"))) == 1
 

@@ -147,3 +147,8 @@ def test_a_range_that_cannot_be_is_said_in_one_line(value: str, said: str) -> No
     with pytest.raises(SpecError) as caught:
         Space.parse(parse_yaml(f"a: {value}\n", file="f.yaml"))
     assert str(caught.value) == said
+
+
+def test_a_word_that_is_nearly_a_range_is_not_a_block() -> None:
+    with pytest.raises(SpecError, match="no range 'loguniform'.* Did you mean 'log_uniform'?"):
+        Space.from_data({"train": {"lr": {"loguniform": [0.1, 0.2]}}})

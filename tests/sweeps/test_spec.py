@@ -67,6 +67,7 @@ def test_a_spec_round_trips_through_json(load: Load) -> None:
          "validation split: wants val/..."),
         ("name: good", "name: ../up", "2: name: '../up' cannot name a sweep: letters, digits, '.', "
          "'_' and '-', beginning with a letter or digit."),
+        ("name: good", "name: 12", '2: name: wants text, got 12: write "12".'),
         ("cpus: 1", "cpus: 1.5", "14: resources.cpus: need cpus between 0 and 1, or a whole "
          "number, got 1.5."),
         ("cpus: 1", "cpus: 1, fuse: 4, pack: true", "14: resources.fuse: fuse wants workers: 1, "

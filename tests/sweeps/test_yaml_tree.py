@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sweeps import SpecError
-from sweeps.yaml_tree import parse_yaml
+from sweeps.yaml_tree import parse_yaml, read_yaml
 
 
 def test_every_node_has_the_place_of_its_key() -> None:
@@ -33,16 +35,31 @@ def test_a_missing_path_has_the_place_of_what_is_around_it() -> None:
             "f.yaml:1: a tag (!...); only plain values are allowed.",
         ),
         ("yes: 1\nyes: 2\n", "f.yaml:2: yes: key given twice, first in line 1."),
-        ("a: [1, 2\nb: 3\n", "f.yaml:2: not YAML: expected ',' or ']', but got ':'."),
+        (
+            "a: [1, 2\nb: 3\n",
+            "f.yaml:2: not YAML: while parsing a flow sequence of line 1, expected ',' or ']', "
+            "but got ':'.",
+        ),
+        ("[" * 3000, "f.yaml:1: nested too deeply to be read."),
         ("? [a]\n: 1\n", "f.yaml:1: a key must be text."),
         ("a: &x [*x]\n", "f.yaml:1: a.0: an alias that contains itself."),
-        ("a: 1\n---\nb: 2\n", "f.yaml:2: not YAML: but found another document."),
+        (
+            "a: 1\n---\nb: 2\n",
+            "f.yaml:2: not YAML: expected a single document in the stream of line 1, but found "
+            "another document.",
+        ),
     ],
 )
 def test_what_is_refused_is_said_in_one_line(text: str, said: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_yaml(text, file="f.yaml")
     assert str(caught.value) == said
+
+
+def test_a_file_that_is_not_utf_8_is_refused_with_the_line(tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_bytes("a: 1\nb: m\xfcde\n".encode("latin1"))
+    with pytest.raises(SpecError, match=r"f\.yaml:2: byte 0xfc is not UTF-8; save the file"):
+        read_yaml(tmp_path / "f.yaml")
 
 
 def test_a_bomb_of_aliases_is_refused() -> None:

@@ -209,7 +209,7 @@ def interleaved(x: Complex[Tensor, "*s n"]) -> Float[Tensor, "*s N"]:
 
 def from_interleaved(x: Float[Tensor, "*s N"]) -> Complex[Tensor, "*s n"]:
     """The inverse of `interleaved`."""
-    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
+    return torch.view_as_complex(x.view(*x.shape[:-1], x.shape[-1] // 2, 2))
 
 
 def parameter(value: Tensor) -> nn.Parameter:

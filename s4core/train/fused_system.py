@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from s4core.ssm.dplr import DplrSSM
+from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
+from s4core.ssm.dplr import DplrOptions, DplrSSM
 
 
 class WideSystem:
@@ -26,7 +27,7 @@ class WideSystem:
         with torch.random.fork_rng(devices=[]), torch.device(first.C.device):
             self._system = type(first)(
                 first.d_model * self._count,
-                dataclasses.replace(first.options, n_ssm=first.copies * self._count),
+                _options(first, n_ssm=first.copies * self._count),
                 channels=first.channels,
                 **rest,
             )
@@ -53,6 +54,13 @@ class WideSystem:
             _Kernel(self._system), {f"system.{n}": p for n, p in own.items()}, (length,)
         )
         return k.view(k.shape[0], -1, self._count, k.shape[-1]).transpose(1, 2)
+
+
+def _options(system: DiagonalSSM | DplrSSM, *, n_ssm: int) -> Any:
+    """The options of the system alone: a model's refuse more copies than it has features."""
+    kind = DplrOptions if isinstance(system, DplrSSM) else DiagonalOptions
+    fields = {f.name: getattr(system.options, f.name) for f in dataclasses.fields(kind)}
+    return kind(**{**fields, "n_ssm": n_ssm})
 
 
 class _Kernel(nn.Module):

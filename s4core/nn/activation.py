@@ -65,7 +65,7 @@ class Output(nn.Module):
     With y (d_input channels) from the mixer and g = dropout(activation(y)), the result (d_model
     channels) is by `final_act`, before branch_dropout: glu a * sigmoid(b), [a, b] = W g; geglu,
     reglu, swiglu the same with gelu, relu, silu of b; half_glu1 g * sigmoid(W g); half_glu2
-    y * sigmoid(W g); linear W g; none g.
+    y * sigmoid(W g); linear W g; none g. drop_path: probability of a sequence to get 0 instead.
     Source: S4's block; S5, arXiv:2208.04933, appendix G; arXiv:2002.05202 for the gates.
     """
 
@@ -79,6 +79,7 @@ class Output(nn.Module):
         dropout: float = 0.0,
         branch_dropout: float = 0.0,
         tie_dropout: bool = True,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         if final_act in ("half_glu1", "half_glu2", "none") and d_input != d_model:
@@ -88,6 +89,7 @@ class Output(nn.Module):
             )
         self.activation, self.final_act = activation, final_act
         self.dropout, self.branch_dropout, self.tied = dropout, branch_dropout, tie_dropout
+        self.drop_path = drop_path
         self.linear = None
         if final_act != "none":
             self.linear = nn.Linear(d_input, 2 * d_model if final_act in GATES else d_model)
@@ -99,7 +101,8 @@ class Output(nn.Module):
         g = ACTIVATIONS[self.activation](y)
         g = layout.dropout(g, self.dropout, tied=self.tied, training=self.training)
         z = self.gate(y, g, None if self.linear is None else layout.linear(self.linear, g), 0)
-        return layout.dropout(z, self.branch_dropout, tied=self.tied, training=self.training)
+        z = layout.dropout(z, self.branch_dropout, tied=self.tied, training=self.training)
+        return layout.drop_path(z, self.drop_path, training=self.training)
 
     def step(self, y: Tensor) -> Tensor:
         """Map y (B, d_input) of one step to (B, d_model), without dropout."""
@@ -123,6 +126,9 @@ class Output(nn.Module):
             inner = layout.tied_mask(y, y.shape[0], self.dropout)
         if self.training and self.branch_dropout > 0.0:
             outer = layout.tied_mask(y, half, self.branch_dropout)
+        if self.training and self.drop_path > 0.0:
+            kept = layout.tied_mask(y, 1, self.drop_path).expand(half, -1)
+            outer = kept if outer is None else outer * kept
         return fused_output.glu_output(
             y,
             self.linear.weight,

@@ -38,6 +38,11 @@ def dropout(x: Tensor, p: float, *, tied: bool, training: bool) -> Tensor:
     return x * tied_mask(x, x.shape[0], p)[:, :, None]
 
 
+def drop_path(x: Tensor, p: float, *, training: bool) -> Tensor:
+    """Drop whole sequences of x (H, B, L) with probability p."""
+    return x * tied_mask(x, 1, p)[:, :, None] if training and p > 0.0 else x
+
+
 def tied_mask(x: Tensor, channels: int, p: float) -> Tensor:
     """Draw the mask (channels, B) of x (H, B, L): 0 with probability p, else 1 / (1 - p)."""
     keep = torch.rand(channels, x.shape[1], device=x.device) >= p

@@ -35,6 +35,8 @@ class StackOptions:
     dropout: probability, see the module; dropout_rule: standard (both places), branch (only before
         the sum), inner (only after the activation), s4_head (standard and an untied mask before the
         activation, as the official code has had since v4); dropout_input: on the encoded input.
+    drop_path: probability that the last block's branch is left out for a sequence, falling
+        linearly to 0 at the first (stochastic depth, arXiv:1603.09382).
     prenorm: normalise before the mixer, else after the sum; double_norm: both (s4torch);
         final_norm: one more before the decoder, in a prenorm stack. norm: see nn/norm.py;
         norm_momentum: torch's (0.1; S5 publishes 0.05), norm_eps.
@@ -60,6 +62,7 @@ class StackOptions:
     tie_dropout: bool = True
     dropout_rule: DropoutRule = "standard"
     dropout_input: float = 0.0
+    drop_path: float = 0.0
     prenorm: bool = True
     double_norm: bool = False
     final_norm: bool = True
@@ -93,7 +96,7 @@ class StackOptions:
         )  # fmt: skip
         if self.ff < 0:
             raise ValueError(f"need ff >= 0, got {self.ff}.")
-        for name in ("dropout", "dropout_input"):
+        for name in ("dropout", "dropout_input", "drop_path"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"need 0 <= {name} < 1, got {getattr(self, name)}.")
         if not 0.0 < self.norm_momentum <= 1.0:

@@ -103,6 +103,22 @@ def test_a_tied_mask_is_one_for_all_steps_and_an_untied_one_is_not():
     assert not torch.equal(untied, untied[:, :1].expand_as(untied))
 
 
+@pytest.mark.parametrize("final_act", ["glu", "linear"])
+def test_the_last_block_leaves_out_whole_sequences_and_the_first_none(final_act):
+    torch.manual_seed(0)
+    fields = {"prenorm": False, "norm": "none", "final_norm": False, "dropout": 0.0}
+    options = StackOptions(d_model=4, n_layers=3, drop_path=0.5, final_act=final_act, **fields)
+    x, kept = torch.randn(2000, 3, 4), []
+    for index in (1, 2, 3):
+        block = Block(Pointwise(4, 1), options, d_model=4, index=index)
+        whole, some = block.eval()(x) - x, block.train()(x) - x
+        scale = some.norm(dim=(1, 2)) / whole.norm(dim=(1, 2))
+        assert torch.allclose(some, whole * scale[:, None, None], atol=1e-5)
+        kept.append((scale > 0.5).float().mean().item())
+        assert abs(scale.mean() - 1.0) < 0.1
+    assert kept == pytest.approx([1.0, 0.75, 0.5], abs=0.04)
+
+
 def test_residuals_have_their_formulas():
     torch.manual_seed(0)
     x, y = torch.randn(4, 2, 3), torch.randn(4, 2, 3)

@@ -207,6 +207,7 @@ def test_the_weights_are_those_of_separate_training(tmp_path):
         (S4D, {"precision": "bf16"}, "only float32"),
         ({**S4D, "residual": "affine"}, {}, "only residual 'add'"),
         ({**S4D, "tie_dropout": False}, {}, "only tied dropout"),
+        ({**S4D, "drop_path": 0.1}, {}, "drop_path"),
         ({**S4D, "mode": "scan"}, {}, "only convolutions are fused"),
         ({"name": "s6", "d_model": 8, "n_layers": 1}, {}, "only blocks around a plain SSM layer"),
         (MODEL, {}, "only stacks of blocks"),

@@ -21,13 +21,13 @@ from data_prep.fetch import Progress
 from data_prep.remote import Mirror, Remote, is_url, mirror_of
 
 from .background import meanwhile
-from .crew import Said, run_crew
 from .errors import LeaseLost, StudyError
 from .lease import driver_of
 from .record import PAUSED_FILE, TARGET_FILE
 from .types import TrialSpec
 
 if TYPE_CHECKING:
+    from .crew import Said
     from .study import Study
 
 logger = logging.getLogger(__name__)
@@ -183,6 +183,8 @@ def run_anywhere(
 
     home, folders: as the driver calls them; a worker's mirror may lie elsewhere.
     """
+    from .crew import run_crew  # with torch (4 s), which who only looks or steers does not need
+
     there = mirror()
     if there is None:
         yield from run_crew(specs, folders, home=home, attempt=attempt, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,15 @@ def test_starting_the_command_line_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_who_stops_a_sweep_does_not_wait_for_torch(tmp_path: Path) -> None:
+    """Its import takes 4 s, of the time in which a sweep is to stop."""
+    (tmp_path / "sweeps" / "idle").mkdir(parents=True)
+    words = ["stop", "idle", "--home", str(tmp_path)]
+    code = f"import sys; from cluster import cli; cli.main({words}); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["no driver is at work on idle.", "False"]
 
 
 class TestExplain:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweeps import SweepSpec
 
 HELP = "run a sweep from a YAML file"
 
@@ -52,6 +56,23 @@ def set_environment(args: argparse.Namespace) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([here, before] if before else [here])
 
 
+def gives_way(spec: SweepSpec, home: Path) -> bool:
+    """Whether the sweep of this name never began a trial and came from another text; it then goes.
+
+    So a file whose data were not there is mended and run again under its own name. Raises
+    SweepLocked if a driver is at work on it.
+    """
+    from sweeps import Study, SweepLock
+
+    kept = Study.open(spec.name, home)
+    begun = kept.result().trials or any((kept.folder / "trials").iterdir())
+    if begun or kept.spec.storage is not None or kept.spec.text == spec.text:
+        return False
+    with SweepLock(kept.folder):
+        (kept.folder / "spec.json").unlink()  # what makes a sweep exist
+    return True
+
+
 def main(args: argparse.Namespace) -> int:
     set_environment(args)
     import dataclasses
@@ -70,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
         spec = dataclasses.replace(
             spec, search=dataclasses.replace(spec.search, trials=args.trials)
         )
-    exists = spec.name in sweep_names(home())
+    exists = spec.name in sweep_names(home()) and not gives_way(spec, home())
     if exists and not args.resume:
         raise UserError(
             f"the sweep {spec.name!r} exists already: `s4sweep resume {spec.name}` goes on with it,"

@@ -15,7 +15,7 @@ import platform
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,8 @@ def export(
     from safetensors.torch import save_file
 
     model, made_by = load_model(source, checkpoint=checkpoint)
+    if onnx:
+        cast(Any, model).initial_state(1)  # raises for one without a step, before a file is written
     folder.mkdir(parents=True, exist_ok=True)
     # Tied parameters are one tensor; the format wants each name to own its memory.
     weights = {name: t.detach().clone().contiguous() for name, t in model.state_dict().items()}

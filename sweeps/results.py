@@ -37,6 +37,12 @@ class Sweep:
     def __init__(self, study: Study) -> None:
         self.study = study
 
+    def __repr__(self) -> str:
+        result = self.study.result()
+        best = "" if result.best is None else f", best {result.best.value:.4g}"
+        done = f"{len(result.trials)} trials{best}"
+        return f"<sweep {self.study.spec.name!r}: {done}, in {self.study.folder}>"
+
     def trials(self) -> pandas.DataFrame:
         """A row a trial, best first: number, state, value, ..., and a column a parameter."""
         import pandas
@@ -220,7 +226,10 @@ def export_trial(
         "test": _kept_test(study, trial.number),
     }
     source = study.trial_folder(trial.number)
-    export(source, folder, checkpoint=checkpoint, facts=facts, onnx=onnx)
+    try:
+        export(source, folder, checkpoint=checkpoint, facts=facts, onnx=onnx)
+    except ValueError as error:  # a model that has no step, or none that ONNX could hold
+        raise StudyError(f"trial {trial.number} has no ONNX: {error}") from error
     return folder
 
 

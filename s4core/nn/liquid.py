@@ -225,7 +225,7 @@ class PublishedLiquidLayer(nn.Module):
 
     def initial_state(self, batch: int) -> NoReturn:
         """Raise ValueError: the published term sees the future."""
-        raise ValueError("liquid 'pb' and 'kb' see the future: only exact and truncated can step.")
+        raise ValueError("liquid 'pb' and 'kb' see the future: they alone cannot step.")
 
     def step(self, x: Tensor, state: Any) -> NoReturn:
         """Raise ValueError."""

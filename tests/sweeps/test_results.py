@@ -217,3 +217,27 @@ def test_a_step_as_onnx_computes_the_same(name: str, tmp_path: Path) -> None:
         names = {f"state_{i}": t for i, t in enumerate(theirs)}
         out, *theirs = session.run(None, {"x": x.numpy(), **names})
         np.testing.assert_allclose(out, y.numpy(), atol=1e-5)
+
+
+def test_a_model_that_cannot_step_has_no_onnx_and_leaves_no_folder(
+    load: Load, tmp_path: Path
+) -> None:
+    spec = load(
+        "name: looks-ahead\n"
+        "data: {name: listops, train: 8, val: 8, test: 8, min_length: 3, max_length: 16, "
+        "l_max: 16}\n"
+        "model: {name: s4d, d_model: 4, n_layers: 1, bidirectional: true}\n"
+        "train: {epochs: 1}\n"
+        "search: {sampler: random, trials: 1}\n"
+    )
+    sweeps.run_inline(spec, tmp_path)
+    study = Study.open("looks-ahead", tmp_path)
+    with pytest.raises(sweeps.StudyError, match="trial 0 has no ONNX: a bidirectional layer has"):
+        results.export_trial(study, None, tmp_path / "model", onnx=True)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_sweep_says_in_a_notebook_what_it_is(run: tuple[Study, Events], home: Path) -> None:
+    shown = repr(open_sweep("tiny", home))
+    assert shown.startswith("<sweep 'tiny': 3 trials, best 0.")
+    assert str(home) in shown

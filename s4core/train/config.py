@@ -47,7 +47,7 @@ class TrainConfig:
     value_loss: for value targets. ema: decay of averaged weights (0 is off); they are what is
         evaluated and what best.pt holds.
     precision: of everything but the SSM and the FFT, which stay float32.
-    backend: eager; compiled (torch.compile: a minute at the start, then fewer and larger
+    backend: eager; compiled (torch.compile: minutes at the start, then fewer and larger
         operations); graphs (the same, replayed as CUDA graphs: for small models on a GPU).
     metrics: further ones to report on val and test, beside loss and accuracy (see metrics.py).
     """

@@ -68,6 +68,21 @@ def test_a_model_compiles_without_a_graph_break(name):
         assert (gradients[k] - p.grad).abs().max() < 1e-3 * (1 + p.grad.abs().max()), k
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["s4", "s4d", "dss", "liquid_s4", "s5", "lru", "s6", "ssd"])
+@torch.no_grad()
+def test_a_step_compiles_without_a_graph_break(name):
+    model = make(name).eval()
+    torch._dynamo.reset()
+    compiled = torch.compile(model.step, fullgraph=True)
+    state = expected_state = model.initial_state(4)
+    for x in torch.randn(4, 4, 3).unbind(1):
+        y, state = compiled(x, state)
+        expected, expected_state = model.step(x, expected_state)
+        assert (y - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_torch_func_gives_the_gradients_of_each_sample(name):
     model, x = make(name).double().eval(), torch.randn(3, 32, 3, dtype=torch.float64)

@@ -123,8 +123,8 @@ def _status(args: argparse.Namespace) -> int:
     for row in rows:
         role = "head  " if row["head"] else "worker"
         print(
-            f"  {role} {row['host']:<24} {row['cpus']:g} CPUs, {row['gpus']:g} GPUs, "
-            f"{row['memory_gb']:.1f} GB of memory, load {row['load']:g}"
+            f"  {role} {row['host']:<24} {row['cpus']:g} CPU(s), {row['gpus']:g} GPU(s), "
+            f"{row['memory_gb']:.1f} GB of memory, load {row['load']:.1f}"
         )
     return 0
 

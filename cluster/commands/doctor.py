@@ -38,6 +38,6 @@ def main(args: argparse.Namespace) -> int:
         repair.send(name)
     if left:
         print(f"{left} fault(s); `s4sweep doctor --fix` puts them right.")
-    elif not args.fix:
+    else:
         print(f"{home()} is in order.")
     return int(left > 0)

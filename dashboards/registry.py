@@ -65,6 +65,11 @@ def _save(path: Path, folder: Path, spec: TrialSpec, home: Path) -> None:
     from s4core.predict import Predictor
 
     predictor = Predictor(folder, device="cpu")
+    if predictor.needs_dt:
+        raise DashboardError(
+            "a model of irregular steps wants their times too, and MLflow serves functions of one "
+            "array: `s4sweep export` writes it as files."
+        )
     x = next(_examples(spec, home))
     scores = predictor(x, lengths=None if not predictor.shape.ragged else _full(x))
     mlflow.pyfunc.save_model(

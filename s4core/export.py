@@ -15,7 +15,7 @@ import platform
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ def export(
 
     model, made_by = load_model(source, checkpoint=checkpoint)
     if onnx:
-        cast(Any, model).initial_state(1)  # raises for one without a step, before a file is written
+        _check_step(model)  # before a file is written
     folder.mkdir(parents=True, exist_ok=True)
     # Tied parameters are one tensor; the format wants each name to own its memory.
     weights = {name: t.detach().clone().contiguous() for name, t in model.state_dict().items()}
@@ -79,6 +79,7 @@ def export_step(model: nn.Module, shape: TaskShape, path: Path) -> None:
     constants of the file. `state_N.npy`-ready zeros to begin with are what `initial_state` gives.
     Raises ValueError for a model without a step mode, or with an operation that ONNX lacks.
     """
+    _check_step(model)
     initial: Any = model.initial_state
     x = torch.zeros(1, dtype=torch.int64) if shape.tokens else torch.zeros(1, shape.d_input)
     step = _Step(model, initial(1), x)
@@ -103,6 +104,13 @@ def export_step(model: nn.Module, shape: TaskShape, path: Path) -> None:
             raise ValueError(
                 f"torch's exporter does not take this model's step: {cause}"
             ) from error
+
+
+def _check_step(model: Any) -> None:
+    """Raise ValueError for a model without a step that is a function of x and the state alone."""
+    if getattr(model, "needs_dt", False):
+        raise ValueError("its steps are irregular, and step.onnx has no input for their times.")
+    model.initial_state(1)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ Array = np.ndarray[Any, Any]
 class Predictor:
     """The model kept in a training folder; raises CheckpointError.
 
+    needs_dt: whether calls must give the times of irregular steps.
     device: None takes a GPU if there is one. batch_size: examples, or pairs of them, at a time.
     """
 
@@ -32,6 +33,9 @@ class Predictor:
         self._device = choose_device(device)
         self._model, made_by = load_model(folder, checkpoint, device=self._device)
         self.shape = from_mapping(TaskShape, made_by["shape"])
+        self.needs_dt = bool(
+            getattr(self._model, "needs_dt", False)
+        )  # a model of elsewhere has none
         self._batch_size = batch_size
 
     def __call__(

@@ -90,6 +90,11 @@ class SequenceModel(nn.Module):
         self.backbone = backbone
         self.decoder = Decoder(backbone.d_output, shape, options)
 
+    @property
+    def needs_dt(self) -> bool:
+        """Whether the time since the step before has to come with each step."""
+        return self.shape.irregular and self.irregular != "ignore"
+
     def forward(
         self,
         x: Tensor,
@@ -138,7 +143,7 @@ class SequenceModel(nn.Module):
         return y, (number + x.shape[1], inner, kept)
 
     def _take_dt(self, x: Tensor, dt: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if not self.shape.irregular or self.irregular == "ignore":
+        if not self.needs_dt:
             return x, None
         if dt is None:
             raise ValueError(_NEEDS_DT)

@@ -45,5 +45,6 @@ def test_irregular_steps_come_with_their_times(tmp_path):
     expected = model(torch.from_numpy(x), dt=torch.from_numpy(dt).float()).detach().numpy()
     found = Predictor(tmp_path, device="cpu", batch_size=2)(x, dt=dt)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert Predictor(tmp_path, device="cpu").needs_dt
     with pytest.raises(ValueError, match="pass dt"):
         Predictor(tmp_path, device="cpu")(x)

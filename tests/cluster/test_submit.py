@@ -215,6 +215,11 @@ def test_a_detached_sweep_goes_on_until_it_is_told_to_stop(folder: Path, address
     while not record.exists() or len(record.read_text().splitlines()) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    assert "paused; what runs goes on" in s4sweep("pause", "long", "--address", address)[1]
+    status, said = s4sweep("resume", "long", "--address", address)
+    assert status == 0 and "no longer paused" in said, said
+    status, said = s4sweep("resume", "long", "--address", address)
+    assert status == 2 and "stop that one first: `s4sweep stop long`" in said, said
     status, said = s4sweep("stop", "long")  # this machine sees the home
     assert status == 0, said
     client = jobs.connect(address)

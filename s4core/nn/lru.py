@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from s4core.ops.interleaved import from_interleaved, interleaved, real_columns, real_rows
 from s4core.ops.mimo import state_scan
 from s4core.ops.precision import full_precision
 from s4core.ops.scan import linear_scan
-from s4core.ssm.modes import StepState, from_interleaved, interleaved
+from s4core.ssm.modes import StepState
 from s4core.ssm.transforms import DT_RANGE
 
 
@@ -56,7 +57,7 @@ class LRU(nn.Module):
         log_a = self._log_a()
         a = torch.exp(log_a).to(B.dtype)
         x = torch.zeros(batch, len(a), dtype=a.dtype, device=a.device)
-        return StepState(x, (a, interleaved(B), interleaved(C.conj()).t(), log_a))
+        return StepState(x, (a, real_columns(B), real_rows(C), log_a))
 
     def step(
         self, u: Tensor, state: StepState, dt: Tensor | None = None
@@ -66,8 +67,8 @@ class LRU(nn.Module):
         Bu = from_interleaved(u @ write)
         if dt is not None:
             log_a_dt = log_a * dt[:, None]
-            held = (torch.expm1(log_a_dt) / torch.expm1(log_a)).to(a.dtype)
-            Bu, a = Bu * held, torch.exp(log_a_dt).to(a.dtype)
+            Bu = Bu * _held(log_a, log_a_dt).to(a.dtype)
+            a = torch.exp(log_a_dt).to(a.dtype)
         x = torch.addcmul(Bu, a, state.x)
         y = interleaved(x) @ read
         return torch.addcmul(y, u, self.D), StepState(x, state.system)
@@ -78,25 +79,28 @@ class LRU(nn.Module):
         return torch.complex(-nu.exp(), self.theta.double().exp())
 
     def _maps(self) -> tuple[Tensor, Tensor]:
-        """B (H, d_state) with its gain, and C (H, d_state)."""
+        """B (d_state, H) with its gain, and C (H, d_state)."""
         B = torch.complex(self.B[0], self.B[1]) * self.gamma.exp()[:, None]
-        return B.t(), torch.complex(self.C[0], self.C[1])
+        return B, torch.complex(self.C[0], self.C[1])
 
     @full_precision
     def _scan(
         self, u: Tensor, x0: Tensor | None, rate: float, dt: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         u, log_a = u.to(self.D.dtype), self._log_a()
+        B, C = self._maps()
         if dt is None:
             a = log_a * rate
-            gain = self.gamma.exp() * torch.expm1(a) / torch.expm1(log_a)
-            B, C = torch.complex(self.B[0], self.B[1]), torch.complex(self.C[0], self.C[1])
-            B = (gain[:, None] * B).to(B.dtype)
+            B = (_held(log_a, a)[:, None] * B).to(B.dtype)
             start = B.new_zeros(u.shape[0], len(a)) if x0 is None else x0
             return state_scan(u, torch.exp(a), B, C, self.D, start)
-        B, C = self._maps()
         a = log_a * (rate * dt[..., None])
-        held = (torch.expm1(a) / torch.expm1(log_a)).to(B.dtype)
-        x = linear_scan(torch.exp(a).to(B.dtype), from_interleaved(u @ interleaved(B)) * held, x0)
-        y = interleaved(x) @ interleaved(C.conj()).t()
+        Bu = from_interleaved(u @ real_columns(B)) * _held(log_a, a).to(B.dtype)
+        x = linear_scan(torch.exp(a).to(B.dtype), Bu, x0)
+        y = interleaved(x) @ real_rows(C)
         return torch.addcmul(y, u, self.D), x[:, -1]
+
+
+def _held(log_a: Tensor, log_a_dt: Tensor) -> Tensor:
+    """What the input's gain becomes where a step of `log_a` is one of `log_a_dt`."""
+    return torch.expm1(log_a_dt) / torch.expm1(log_a)

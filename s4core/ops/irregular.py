@@ -15,8 +15,9 @@ import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import Discretization, discretize
+from .interleaved import real_columns, real_rows
 from .operator import Operator
-from .pieces import Pieces, real_columns, real_rows, starts_of
+from .pieces import Pieces, starts_of
 from .scan import previous, scan_varying_
 
 

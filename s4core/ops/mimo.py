@@ -15,9 +15,10 @@ import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import Discretization, discretize
+from .interleaved import real_columns, real_rows
 from .irregular import irregular_scan
 from .operator import Operator
-from .pieces import Pieces, real_columns, real_rows, starts_of
+from .pieces import Pieces, starts_of
 from .precision import full_precision
 from .scan import powers_of, scan_constant_
 

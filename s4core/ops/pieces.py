@@ -7,9 +7,8 @@ power of two apart, which a cache cannot hold together.
 
 from __future__ import annotations
 
-import torch
-
-from ..shapes import Complex, Float, Tensor
+from ..shapes import Tensor
+from .interleaved import from_interleaved
 from .scan import previous
 from .vandermonde import split_length
 
@@ -83,7 +82,7 @@ class Pieces:
 
     def complex_steps(self, matrix: Tensor) -> Tensor:
         """The same of interleaved complex numbers, (B T, 2P) as (B, T, P)."""
-        return torch.view_as_complex(matrix.view(self.batch, -1, matrix.shape[1] // 2, 2))
+        return from_interleaved(self.steps(matrix))
 
     def blocked(self, x: Tensor, piece: slice) -> Tensor:
         """View the steps of a piece, contiguous (B T, H) or (B, T, H), as (B, c, b, H)."""
@@ -99,13 +98,3 @@ def starts_of(
     if other is not None:
         first = pieces.complex_steps(states[pieces.rows(other)])[:, 0 if reverse else -1]
     return previous(pieces.complex_steps(states[pieces.rows(piece)]), first, reverse)
-
-
-def real_columns(B: Complex[Tensor, "P H"]) -> Float[Tensor, "H P2"]:
-    """u @ result is B u with real and imaginary parts interleaved."""
-    return torch.view_as_real(B.resolve_conj()).permute(1, 0, 2).flatten(1)
-
-
-def real_rows(C: Complex[Tensor, "H Q"]) -> Float[Tensor, "Q2 H"]:
-    """x @ result is Re(C x) for interleaved x."""
-    return torch.stack([C.real, -C.imag], -1).permute(1, 2, 0).flatten(0, 1)

@@ -16,6 +16,7 @@ import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import LOWEST_LOG, Discretization, discretize, per_mode
+from .interleaved import from_interleaved, interleaved
 from .operator import Operator, opaque
 from .precision import full_precision
 
@@ -99,7 +100,7 @@ def power_sums(
     for part in _parts(weight, b, blocks):
         Q, Z = _tables(squares[:, part], b, blocks)
         P = (weight[part].unsqueeze(2) * Z.unsqueeze(1)).conj_physical_().flatten(1, 2)
-        torch.bmm(_real(P), _real(Q).transpose(1, 2), out=K[part].flatten(1, 2))
+        torch.bmm(interleaved(P), interleaved(Q).transpose(1, 2), out=K[part].flatten(1, 2))
     return K.flatten(2)[..., :length]
 
 
@@ -119,13 +120,13 @@ def power_sums_backward(
         Q, Z = _tables(squares[:, part], b, blocks)
         w = weight[part]
         P = (w.unsqueeze(2) * Z.unsqueeze(1)).conj_physical_().flatten(1, 2)
-        dP = torch.view_as_complex(torch.bmm(dK[part], _real(Q)).view(*P.shape, 2))
-        dQ = torch.bmm(dK[part].transpose(1, 2), _real(P)).view(*Q.shape, 2)
+        dP = from_interleaved(torch.bmm(dK[part], interleaved(Q)))
+        dQ = from_interleaved(torch.bmm(dK[part].transpose(1, 2), interleaved(P)))
         # P is the conjugate of w z^i: its gradient times z^i is the conjugate of w's.
         dP = dP.view(len(w), C, blocks, n).mul_(Z.unsqueeze(1)).conj_physical_()
         of_w, of_z = _weighted(sums, dP).unbind(2)
         dw[part] = of_w
-        of_q = _weighted(j, torch.view_as_complex(dQ).mul_(Q.conj_physical_()))
+        of_q = _weighted(j, dQ.mul_(Q.conj_physical_()))
         dlog[part] = (of_z * w.conj()).sum(1) + of_q[:, 0]
     dw = 2 * dw.to(torch.complex128)
     dlog = dlog.to(torch.complex128)
@@ -162,17 +163,12 @@ def _doubled(squares: Tensor, count: int) -> Tensor:
 
 def _weighted(sums: Tensor, x: Tensor) -> Tensor:
     """sum_i sums[s, i] x[..., i, n] for complex x, as a real product."""
-    product = torch.matmul(sums, _real(x))
-    return torch.view_as_complex(product.view(*product.shape[:-1], -1, 2))
+    product = torch.matmul(sums, interleaved(x))
+    return from_interleaved(product)
 
 
 def _complex(re: Tensor, im: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.complex(re.to(dtype), im.to(dtype))
-
-
-def _real(x: Tensor) -> Tensor:
-    """Complex numbers of the last axis as twice as many real ones, interleaved."""
-    return torch.view_as_real(x).flatten(-2)
 
 
 def _parts(weight: Tensor, b: int, blocks: int) -> list[slice]:

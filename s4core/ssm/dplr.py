@@ -25,9 +25,10 @@ from ..ops.dplr import (
     untruncate,
 )
 from ..ops.hippo import low_rank_of
+from ..ops.interleaved import from_interleaved, interleaved
 from ..shapes import Complex, Float, Tensor
 from .inits import HIPPO
-from .modes import AbstractModes, ModeOptions, StepState, from_interleaved, interleaved, parameter
+from .modes import AbstractModes, ModeOptions, StepState, parameter
 
 # -Re A from which float32 sums are within 2e-5 of float64.
 DAMPED = 0.1

@@ -16,9 +16,10 @@ from torch import nn
 from ..config import config
 from ..ops.discretize import Discretization, discretize
 from ..ops.hippo import nplr
+from ..ops.interleaved import from_interleaved, interleaved, real_columns, real_rows
 from ..ops.mimo import mimo_scan_with_state
 from ..shapes import Complex, Float, Tensor
-from .modes import StepState, from_interleaved, interleaved, parameter
+from .modes import StepState, parameter
 from .transforms import DT_RANGE, initial_dt
 
 # Standard deviation of a standard normal cut at 2.
@@ -162,8 +163,7 @@ class MimoSSM(nn.Module):
         )
         B_bar = gain.unsqueeze(-1) * torch.view_as_complex(self.B)
         C = torch.view_as_complex(self.C) * (2 if self.options.conj_sym else 1)
-        write = interleaved(B_bar.T).to(self.D.dtype)
-        read = interleaved(C.conj()).T
+        write, read = real_columns(B_bar).to(self.D.dtype), real_rows(C)
         x = torch.zeros(batch, len(A), dtype=A.dtype, device=A.device)
         # The last three are there for steps of a length of their own.
         raw = torch.view_as_complex(self.B)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..config import config
+from ..ops.interleaved import from_interleaved, interleaved
 from ..shapes import Complex, Float, Tensor
 from .inits import MIXTURES, InitOptions, System, initial_system
 from .transforms import Transform, initial_dt, positive, step_size, unconstrained
@@ -200,16 +201,6 @@ def modal_step(u: Float[Tensor, "B H"], state: StepState) -> tuple[Float[Tensor,
     x = torch.addcmul(from_interleaved(B_bar * u.unsqueeze(-1)), A_bar, state.x)
     y = torch.linalg.vecdot(row, interleaved(x).unsqueeze(1))
     return y.flatten(1), StepState(x, state.system)
-
-
-def interleaved(x: Complex[Tensor, "*s n"]) -> Float[Tensor, "*s N"]:
-    """Complex numbers as Re, Im, Re, Im, ..., which is how they lie in memory."""
-    return torch.view_as_real(x.resolve_conj()).flatten(-2)
-
-
-def from_interleaved(x: Float[Tensor, "*s N"]) -> Complex[Tensor, "*s n"]:
-    """The inverse of `interleaved`."""
-    return torch.view_as_complex(x.view(*x.shape[:-1], x.shape[-1] // 2, 2))
 
 
 def parameter(value: Tensor) -> nn.Parameter:

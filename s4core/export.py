@@ -45,7 +45,7 @@ def export(
 
     model, made_by = load_model(source, checkpoint=checkpoint)
     if onnx:
-        _check_step(model)  # before a file is written
+        _first_state(model)  # raises before a file is written
     folder.mkdir(parents=True, exist_ok=True)
     # Tied parameters are one tensor; the format wants each name to own its memory.
     weights = {name: t.detach().clone().contiguous() for name, t in model.state_dict().items()}
@@ -79,10 +79,9 @@ def export_step(model: nn.Module, shape: TaskShape, path: Path) -> None:
     constants of the file. `state_N.npy`-ready zeros to begin with are what `initial_state` gives.
     Raises ValueError for a model without a step mode, or with an operation that ONNX lacks.
     """
-    _check_step(model)
-    initial: Any = model.initial_state
+    state = _first_state(model)
     x = torch.zeros(1, dtype=torch.int64) if shape.tokens else torch.zeros(1, shape.d_input)
-    step = _Step(model, initial(1), x)
+    step = _Step(model, state, x)
     arguments = (x, *step.inputs())
     names = [f"state_{i}" for i in range(len(arguments) - 1)]
     # Of the exporter's own, such as that torchvision is not installed.
@@ -106,11 +105,11 @@ def export_step(model: nn.Module, shape: TaskShape, path: Path) -> None:
             ) from error
 
 
-def _check_step(model: Any) -> None:
-    """Raise ValueError for a model without a step that is a function of x and the state alone."""
+def _first_state(model: Any) -> Any:
+    """Make the state before the first step; ValueError if x and it alone do not give the step."""
     if getattr(model, "needs_dt", False):
         raise ValueError("its steps are irregular, and step.onnx has no input for their times.")
-    model.initial_state(1)
+    return model.initial_state(1)
 
 
 @contextlib.contextmanager

@@ -33,9 +33,8 @@ class Predictor:
         self._device = choose_device(device)
         self._model, made_by = load_model(folder, checkpoint, device=self._device)
         self.shape = from_mapping(TaskShape, made_by["shape"])
-        self.needs_dt = bool(
-            getattr(self._model, "needs_dt", False)
-        )  # a model of elsewhere has none
+        # A model of elsewhere does not say.
+        self.needs_dt = bool(getattr(self._model, "needs_dt", False))
         self._batch_size = batch_size
 
     def __call__(

@@ -91,18 +91,14 @@ def _piece(kept: Tensor, columns: slice) -> Tensor:
     return kept.view(-1)[rows * columns.start :][: rows * width].view(rows, width)
 
 
-def _mask(x: Tensor, mask: Tensor, rows: slice) -> Tensor:
-    """Multiply x (H, b l), in place, by the mask (H, B) of its b sequences; empty: by nothing."""
-    if mask.numel():
-        x.view(x.shape[0], rows.stop - rows.start, -1).mul_(mask[:, rows, None])
-    return x
-
-
-def _masked(x: Tensor, mask: Tensor, rows: slice) -> Tensor:
-    """The same, leaving x as it is."""
+def _mask(x: Tensor, mask: Tensor, rows: slice, *, out: Tensor | None = None) -> Tensor:
+    """x (H, b l) times the mask (H, B) of its b sequences, in place or in `out`; empty: x."""
     if not mask.numel():
         return x
-    return (x.view(x.shape[0], rows.stop - rows.start, -1) * mask[:, rows, None]).view_as(x)
+    out = x if out is None else out
+    sequences = (x.shape[0], rows.stop - rows.start, -1)
+    torch.mul(x.view(sequences), mask[:, rows, None], out=out.view(sequences))
+    return out
 
 
 def _activated(y: Tensor, inner: Tensor, rows: slice, approximate: str) -> Tensor:
@@ -162,7 +158,7 @@ def _glu_backward(
         mine, d = _piece(kept, c), d_out[:, c]
         a, dab = mine[:half], torch.empty_like(mine[: 2 * half])
         gate = torch.sigmoid(mine[half : 2 * half])
-        scaled = _masked(gate, outer, rows)
+        scaled = _mask(gate, outer, rows, out=torch.empty_like(gate))
         z = a * scaled
         if normed:
             hat = torch.add(z, x[:, c]).sub_(mine[-2]).mul_(mine[-1])

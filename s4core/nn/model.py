@@ -56,7 +56,8 @@ class SequenceModel(nn.Module):
     initial_state(batch) and step(x_t, state) run one step, as in eval mode: x_t (B, d_input) or
     (B,) tokens; the answer (B, d_output) is forward's for the steps so far. The state belongs to
     the parameters of the moment it was made. forward_with_state(x, state) does the same for a
-    piece of a sequence. torch.compile(model.step, fullgraph=True) steps twice as fast on a CPU.
+    piece of a sequence. torch.compile(model.step, fullgraph=True) steps faster on a CPU: see
+    benchmarks/step.py.
     """
 
     def __init__(self, options: StackOptions, shape: TaskShape, backbone: Backbone) -> None:

@@ -137,12 +137,6 @@ def attempts(client: JobSubmissionClient, sweep: str) -> list[Any]:
     return sorted(jobs, key=lambda job: int(job.metadata["attempt"]))
 
 
-def is_at_work(client: JobSubmissionClient, sweep: str) -> bool:
-    """Whether the last attempt at a sweep has not ended."""
-    found = attempts(client, sweep)
-    return bool(found) and not found[-1].status.is_terminal()
-
-
 def follow(client: JobSubmissionClient, job: str, out: TextIO | None = None) -> int:
     """Print a job's log until the job has ended; returns its exit status (0, 1 or 2).
 

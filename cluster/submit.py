@@ -15,10 +15,10 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster import auth, jobs
-from cluster.errors import UserError
+from cluster.errors import Running, UserError
 from cluster.parcel import Parcel
 
 if TYPE_CHECKING:
@@ -48,7 +48,12 @@ def submit(
     assert parcel.sweep is not None
     name = name or sweeps.load_spec(parcel.sweep, allow_imports=allow_imports).name
     client = jobs.connect(address, insecure=insecure)
-    _refuse_second(client, name)
+    if before := _ended_attempts(client, name):
+        raise UserError(
+            f"{name!r} was submitted before and {before[-1].status.value.lower()}: `s4sweep resume "
+            f"{name} --address {client.get_address()}` goes on with it, --name OTHER starts "
+            "another."
+        )
     words = ["run", parcel.sweep_name(), "--address", "auto", "--name", name, *arguments]
     if allow_imports:
         words.append("--allow-imports")
@@ -58,32 +63,28 @@ def submit(
 def resubmit(
     name: str, arguments: Sequence[str], *, address: str, parcel: Parcel, insecure: bool = False
 ) -> tuple[JobSubmissionClient, str]:
-    """Send a further attempt of a sweep that is on the cluster: `s4sweep resume NAME`."""
+    """Send a further attempt of a sweep that is on the cluster: `s4sweep resume NAME`.
+
+    Raises Running while the one before has not ended.
+    """
     client = jobs.connect(address, insecure=insecure)
-    before = jobs.attempts(client, name)
-    if before and not before[-1].status.is_terminal():
-        raise UserError(_running(client, name, before[-1].submission_id))
+    before = _ended_attempts(client, name)
     number = int(before[-1].metadata["attempt"]) + 1 if before else 1
     words = ["resume", name, "--address", "auto", *arguments]
     return client, _send(client, words, parcel, sweep=name, attempt=number)
 
 
-def _refuse_second(client: JobSubmissionClient, name: str) -> None:
-    before = jobs.attempts(client, name)
-    if not before:
-        return
-    last = before[-1]
-    if not last.status.is_terminal():
-        raise UserError(_running(client, name, last.submission_id))
-    raise UserError(
-        f"{name!r} was submitted before and {last.status.value.lower()}: `s4sweep resume {name} "
-        f"--address {client.get_address()}` goes on with it, --name OTHER starts another."
-    )
+def _ended_attempts(client: JobSubmissionClient, name: str) -> list[Any]:
+    """The jobs of a sweep, oldest first; raises Running if the last has not ended."""
+    found = jobs.attempts(client, name)
+    if found and not found[-1].status.is_terminal():
+        raise _running(client, name, found[-1].submission_id)
+    return found
 
 
-def _running(client: JobSubmissionClient, name: str, job: str) -> str:
+def _running(client: JobSubmissionClient, name: str, job: str) -> Running:
     follow = f"s4sweep logs -f {name} --address {client.get_address()}"
-    return f"{name!r} is running as {job}: `{follow}` follows it."
+    return Running(f"{name!r} is running as {job}: `{follow}` follows it.")
 
 
 def _send(
@@ -102,7 +103,7 @@ def _send(
         except RuntimeError as error:
             # Between our look and this call somebody else may have sent the same.
             if any(j.submission_id == job for j in client.list_jobs()):
-                raise UserError(_running(client, sweep, job)) from error
+                raise _running(client, sweep, job) from error
             raise
     return job
 

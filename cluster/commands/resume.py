@@ -47,7 +47,8 @@ def main(args: argparse.Namespace) -> int:
 
 def _submit(args: argparse.Namespace) -> int:
     """Send the next attempt to the cluster at a URL, as a job."""
-    from cluster import jobs, submit
+    from cluster import submit
+    from cluster.errors import Running
     from cluster.parcel import Parcel, refuse_password
 
     refuse_password(args.tracking_uri or "")
@@ -58,17 +59,18 @@ def _submit(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     words += [f"--{name.replace('_', '-')}" for name in flags if getattr(args, name)]
-    if jobs.is_at_work(jobs.connect(args.address, insecure=args.insecure), args.name):
+    try:
+        client, job = submit.resubmit(
+            args.name,
+            words,
+            address=args.address,
+            parcel=Parcel(modules=tuple(args.module)),
+            insecure=args.insecure,
+        )
+    except Running:
         # It may be paused, which the home knows: there it is lifted, or the second driver refused.
         there = ["resume", args.name, "--address", "auto", *words]
         return submit.relay(args.address, there, insecure=args.insecure)
-    client, job = submit.resubmit(
-        args.name,
-        words,
-        address=args.address,
-        parcel=Parcel(modules=tuple(args.module)),
-        insecure=args.insecure,
-    )
     return submit.stay_or_leave(
         client, job, name=args.name, address=args.address, detach=args.detach
     )

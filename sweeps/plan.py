@@ -113,7 +113,7 @@ def make_plan(spec: SweepSpec, home: Path, *, probe: bool = True, fits: int | No
             try:
                 trial = _probe(point, spec, home)
             except (data_prep.DataError, s4core.ConfigError, RuntimeError, MemoryError) as error:
-                note = f"no sizes and no times: {str(error).splitlines()[0]}"
+                note = f"no sizes and no times: {error}".splitlines()[0]
         sample.append(trial)
     return Plan(
         trials=min(spec.search.trials, spec.space.size() or spec.search.trials) * spec.repeat,

@@ -33,6 +33,7 @@ from dashboards.record import SweepRecord
 from dashboards.shipper import lag, start_shipper
 from sweeps import Study, SweepLock
 from sweeps.crew import Crews
+from sweeps.plural import plural
 from sweeps.remote_home import kept, mirror
 from sweeps.results import standing
 from sweeps.types import SweepResult
@@ -138,16 +139,17 @@ class Driver:
         else:
             wait_for_room(self.placement, self.show.note)
         capacity, resources = Capacity.of(self.placement), self.study.spec.resources
-        what = f"{self._fits()} trial(s) at a time"
+        what = f"{plural(self._fits(), 'trial')} at a time"
         if resources.fuse > 1:
-            what = f"{self._fits()} crew(s) of up to {resources.fuse} trials at a time"
+            what = f"{plural(self._fits(), 'crew')} of up to {resources.fuse} trials at a time"
         if resources.pack:
             what = "one trial first, to be measured"
         self.show.note("preparing data")
         blocks = data_blocks(self.study.spec)
         nodes = prepare_everywhere(blocks, str(self.home), self.show.progress)
         self.show.note(
-            f"{capacity.nodes} node(s), {capacity.cpus:g} CPUs, {capacity.gpus:g} GPUs: {what}"
+            f"{plural(capacity.nodes, 'node')}, {plural(capacity.cpus, 'CPU')}, "
+            f"{plural(capacity.gpus, 'GPU')}: {what}"
         )
         if capacity.gpus and not self.placement.gpus:
             self.show.note("the GPUs are left alone: resources.gpus is 0")

@@ -119,7 +119,8 @@ class Lines:
         self._write(text)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        if time.monotonic() - self._progress.get(what, 0.0) < LINE_EVERY_S:
+        is_new = time.monotonic() - self._progress.get(what, 0.0) >= LINE_EVERY_S
+        if not is_new and not 0 < done == total:
             return
         self._progress[what] = time.monotonic()
         self._write(f"{what}: {done:,}" + (f" of {total:,}" if total else ""))

@@ -15,6 +15,7 @@ from ray import tune
 
 from cluster.errors import UserError
 from sweeps import SweepSpec
+from sweeps.plural import plural
 
 CAPACITY_EVERY_S = 2.0
 
@@ -80,7 +81,7 @@ def check_feasible(placement: Placement, nodes: Sequence[Node] | None = None) ->
     if holds:
         raise UserError(
             f"resources.workers: {placement.workers} are asked for and {holds} fit into "
-            f"{len(nodes)} node(s)."
+            f"{plural(len(nodes), 'node')}."
         )
     raise UserError(f"no node can hold a trial: it asks for {_too_much(placement, nodes)}.")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cluster import auth, jobs
 from cluster.doctor import Finding, examine, tell
 from cluster.errors import UserError
+from sweeps.plural import plural
 
 if TYPE_CHECKING:
     from data_prep import Dataset
@@ -40,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
             column = f":{mistake.mark.column}" if mistake.mark else ""
             place = f"{mistake.mark}{column}: " if mistake.mark else ""
             print(f"{place}{mistake.path + ': ' if mistake.path else ''}{mistake.message}")
-        print(f"{len(mistakes)} mistake(s) in {args.file}.")
+        print(f"{plural(len(mistakes), 'mistake')} in {args.file}.")
         return 2
     inside = jobs.address_inside()
     if not args.address and inside:
@@ -85,9 +86,9 @@ def _outside(args: argparse.Namespace, address: str) -> int:
 def check(spec: SweepSpec, home: Path) -> Iterator[Finding]:
     """What can be said without a cluster: space, data, models, cost."""
     combinations = spec.space.size()
-    count = "endlessly many" if combinations is None else f"{combinations:,}"
-    trials = f"{spec.search.trials} trials of {spec.search.sampler['name']}"
-    yield Finding(level="ok", where="space", what=f"{count} configurations, {trials}")
+    count = "a continuous space" if combinations is None else plural(combinations, "configuration")
+    trials = f"{plural(spec.search.trials, 'trial')} of {spec.search.sampler['name']}"
+    yield Finding(level="ok", where="space", what=f"{count}, {trials}")
     points: list[Mapping[str, Any]] = [point.config for point in spec.space.corners()]
     datasets: dict[str, Dataset] = {}
     for block in _distinct(point["data"] for point in points):
@@ -114,8 +115,9 @@ def check_cluster(
         what = str(error).rstrip(".")
         return Finding(level="fail", where="resources", what=what, fix=fix), 0
     capacity = placement.Capacity.of(wanted, nodes)
-    what = f"{capacity.trials} trial(s) fit at a time into {capacity.cpus:g} CPUs, "
-    found = Finding(level="ok", where="resources", what=f"{what}{capacity.gpus:g} GPUs")
+    there = f"{plural(capacity.cpus, 'CPU')} and {plural(capacity.gpus, 'GPU')}"
+    what = f"{there} have room for {plural(capacity.trials, 'trial')} at a time"
+    found = Finding(level="ok", where="resources", what=what)
     return found, capacity.trials
 
 
@@ -177,7 +179,7 @@ def _cost(spec: SweepSpec, points: list[Mapping[str, Any]], home: Path) -> Findi
     wanted = {(p["data"]["name"], p["model"]["name"]) for p in points}
     epochs = max(_train(p).epochs for p in points)
     seconds = _seconds(home, wanted)
-    work = f"at most {spec.search.trials} trials of {epochs} epochs"
+    work = f"at most {plural(spec.search.trials, 'trial')} of {plural(epochs, 'epoch')}"
     if not seconds:
         known = "no earlier run of these models on this data is in the home to tell the hours"
         return Finding(level="ok", where="cost", what=f"{work}; {known}")

@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from sweeps.plural import plural
+
 LIBRARIES = ("ray", "torch", "numpy", "pyarrow", "optuna", "mlflow", "s4sweep")
 PROBES = ".probes"
 _CONNECT_S = 3.0
@@ -181,5 +183,5 @@ def summary(probe: Mapping[str, Any]) -> str:
     """One line about a healthy node."""
     return (
         f"{probe['host']}: Python {probe['python']}, Ray {probe['versions']['ray']}, "
-        f"{len(probe['gpus'])} GPU(s), home writes in {probe['storage']['write_ms']:.0f} ms"
+        f"{plural(len(probe['gpus']), 'GPU')}, home writes in {probe['storage']['write_ms']:.0f} ms"
     )

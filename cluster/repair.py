@@ -18,6 +18,7 @@ from cluster.control import FILE as STOP_FILE
 from dashboards.shipper import lag, sync
 from sweeps import Study, SweepLock, TrialState, sweep_names
 from sweeps.lease import is_alive, read_lock
+from sweeps.plural import plural
 from sweeps.storage import LOCK_GRACE_S
 
 # A file that is being written is renamed within seconds.
@@ -87,7 +88,7 @@ def _sweep(home: Path, name: str, *, close: bool, deep: bool, uri: str | None) -
         yield from _checkpoints(folder, where)
     lines = lag(home, name, uri).lines
     if lines:
-        what = f"{lines} epochs that MLflow has not got"
+        what = f"{plural(lines, 'epoch')} that MLflow has not got"
         yield Fault(where, what, lambda: _replay(home, name, uri))
 
 
@@ -98,11 +99,12 @@ def _zombies(
     running = [t for t in study.result().trials if t.state is TrialState.RUNNING]
     if not running:
         return
-    numbers = ", ".join(str(t.number) for t in running)
+    noun = "trial" if len(running) == 1 else "trials"
+    numbers = f"{noun} {', '.join(str(t.number) for t in running)}"
     where = f"sweep {name}"
     if not close:
         hint = f"`s4sweep resume {name}` goes on with them, --close gives them up"
-        yield Fault(where, f"nobody runs trial(s) {numbers}: {hint}")
+        yield Fault(where, f"nobody runs {numbers}: {hint}")
         return
     since = f" (process {held['pid']} on {held['host']})" if held else ""
     reason = f"closed by s4sweep doctor: its driver is gone{since}"
@@ -112,9 +114,9 @@ def _zombies(
             study.recover()
             for trial in running:
                 study.tell(dataclasses.replace(trial, state=TrialState.FAILED, error=reason))
-        return f"closed trial(s) {numbers} as failed"
+        return f"closed {numbers} as failed"
 
-    yield Fault(where, f"nobody runs trial(s) {numbers}", give_up)
+    yield Fault(where, f"nobody runs {numbers}", give_up)
 
 
 def _checkpoints(folder: Path, where: str) -> Iterator[Fault]:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from sweeps.plural import plural
 from sweeps.types import SweepResult, TrialResult, TrialState
 
 ERROR_CHARS = 60
@@ -59,7 +60,7 @@ def leaderboard(
     there = [trial for trial in ranking(result) if trial.replicate_of is None]
     shown = there[:rows]
     metric = result.objective.metric
-    title = f"{escape(result.name)}: {len(shown)} of {len(there)} trials, by {metric}"
+    title = f"{escape(result.name)}: {len(shown)} of {plural(len(there), 'trial')}, by {metric}"
     view = Table(title=title, title_justify="left", title_style="bold")
     for name in ("#", "trial"):
         view.add_column(name, justify="right")

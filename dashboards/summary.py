@@ -8,6 +8,7 @@ from dashboards import runs, views
 from dashboards.leaderboard import chosen, table
 from dashboards.record import SweepRecord
 from dashboards.sender import Sender
+from sweeps.plural import plural
 from sweeps.types import SweepResult, TrialState
 
 RUN_NAME = "00-summary"
@@ -89,8 +90,8 @@ def _tags(result: SweepResult, over: bool) -> dict[str, str]:
         number = runs.run_name(best.number)
         tags |= {"best_trial": number, "best_value": str(best.value)}
         tags["mlflow.note.content"] = (
-            f"Best of {len(result.trials)} trials: **{number}**, {result.objective.metric} "
-            f"{best.value:.4f} with {chosen(best.params)}.\n\n"
+            f"Best of {plural(len(result.trials), 'trial')}: **{number}**, "
+            f"{result.objective.metric} {best.value:.4f} with {chosen(best.params)}.\n\n"
             "`report.html`, among the artifacts, shows the sweep from every side.\n\n"
             f"    s4sweep resume {result.name} --best --epochs +5\n"
         )

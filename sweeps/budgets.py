@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sweeps.plural import plural
+
 from . import record
 from .ledger import Ledger
 from .tally import Tally
@@ -42,7 +44,7 @@ def failed(ledger: Ledger, tally: Tally) -> str | None:
         some = [r for r in bad if r.lost is is_lost]
         if len(some) > limit:
             last = some[-1].error
-            return f"{len(some)} trials failed (max_failures: {limit}); the last: {last}"
+            return f"{plural(len(some), 'trial')} failed (max_failures: {limit}); the last: {last}"
     return None
 
 
@@ -51,13 +53,13 @@ def spent(ledger: Ledger, tally: Tally, wall_s: float, epochs_s: float) -> str |
     search = ledger.spec.search
     target = int(ledger.attrs().get(record.TARGET, search.trials))
     if len(tally.counted) >= target:
-        return f"{target} trials"
+        return plural(target, "trial")
     if (hours := hours_spent(ledger, wall_s, epochs_s)) is not None:
         return hours
     if search.no_improvement is not None and len(ledger.spec.objectives) == 1:
         since = _since_best(ledger, list(tally.results.values()))
         if since >= search.no_improvement:
-            return f"no improvement in {since} trials"
+            return f"no improvement in {plural(since, 'trial')}"
     return None
 
 
@@ -68,11 +70,11 @@ def hours_spent(ledger: Ledger, wall_s: float, epochs_s: float) -> str | None:
     """
     search = ledger.spec.search
     if search.wall_hours is not None and wall_s >= search.wall_hours * 3600:
-        return f"{search.wall_hours} hours"
+        return plural(search.wall_hours, "hour")
     if search.gpu_hours is not None:
         gpus = ledger.spec.resources.gpus * ledger.spec.resources.workers
         if epochs_s * gpus / 3600 >= search.gpu_hours:
-            return f"{search.gpu_hours} GPU hours"
+            return plural(search.gpu_hours, "GPU hour")
     return None
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from s4core.train.report import EpochReport
+from sweeps.plural import plural
 
 from .types import Objective, TrialResult, TrialSpec, TrialState
 
@@ -48,7 +49,7 @@ class Outcome:
         """Say how the trial ended. One without any finite value has failed, whatever it says."""
         if error is None and not pruned and not all(map(math.isfinite, self.values or (math.nan,))):
             metrics = ", ".join(o.metric for o in self.objectives)
-            error = f"no finite value of {metrics} in {self.epochs} epochs"
+            error = f"no finite value of {metrics} in {plural(self.epochs, 'epoch')}"
         if error is not None:
             state = TrialState.FAILED
         elif pruned:

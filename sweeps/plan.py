@@ -16,6 +16,7 @@ from typing import Any
 
 import data_prep
 import s4core
+from sweeps.plural import plural
 
 from .blocks import complete
 from .expressions import Expression
@@ -74,13 +75,14 @@ class Plan:
     @property
     def text(self) -> str:
         """The plan for people, a few lines."""
-        of = "" if self.configurations is None else f" of {self.configurations} configurations"
+        size = self.configurations
+        of = "" if size is None else f" of {plural(size, 'configuration')}"
         needs = [
             f"{v:g} {_UNITS[k][v != 1]}" for k, v in self.resources.items() if k in _UNITS and v
         ]
         fuse = self.resources["fuse"]
         who = "each needs" if fuse == 1 else f"up to {fuse} of one shape together need"
-        lines = [f"  {self.trials} trials{of}; {who} {', '.join(needs)}"]
+        lines = [f"  {plural(self.trials, 'trial')}{of}; {who} {', '.join(needs)}"]
         for trial in self.sample:
             chosen = ", ".join(f"{k}={_short(v)}" for k, v in trial.params.items())
             facts = [

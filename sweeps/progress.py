@@ -45,6 +45,7 @@ class Counted:
         for done, batch in enumerate(batches):
             self._tell(split, done, total)
             yield batch
+        self._tell(split, total, total)
 
 
 class ProgressFile:

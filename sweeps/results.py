@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import s4core
 from data_prep.fetch import Progress
 from s4core.train.report import EpochReport
+from sweeps.plural import plural
 
 from .errors import StudyError
 from .files import write_json
@@ -40,7 +41,7 @@ class Sweep:
     def __repr__(self) -> str:
         result = self.study.result()
         best = "" if result.best is None else f", best {result.best.value:.4g}"
-        done = f"{len(result.trials)} trials{best}"
+        done = f"{plural(len(result.trials), 'trial')}{best}"
         return f"<sweep {self.study.spec.name!r}: {done}, in {self.study.folder}>"
 
     def trials(self) -> pandas.DataFrame:

@@ -20,6 +20,7 @@ from optuna.trial import TrialState as OptunaState
 
 from s4core.config import nearest
 from s4core.train.report import EpochReport
+from sweeps.plural import plural
 
 from . import budgets, record, seeding
 from .errors import Exhausted, StudyError
@@ -244,7 +245,7 @@ class Study:
         if not result.state.is_finished:
             raise StudyError(f"trial {number} has not ended: `resume` goes on with it.")
         if epochs <= result.epochs:
-            raise StudyError(f"trial {number} has {result.epochs} epochs; ask for more.")
+            raise StudyError(f"trial {number} has {plural(result.epochs, 'epoch')}; ask for more.")
         self.ledger.set(record.stop_key(number), None)  # it was for the run that has ended
         self.ledger.set(record.epochs_key(number), epochs)
         return self.trial_spec(number)

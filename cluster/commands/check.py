@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sweeps.plural import plural
+
 HELP = """read a sweep's YAML and say what is wrong with it; --plan shows what it would run
 
   s4sweep check sweep.yaml                       mistakes, each with its line
@@ -105,8 +107,8 @@ def _there(args: argparse.Namespace) -> int:
 
 def _summary(spec: Any) -> str:
     size = spec.space.size()
-    space = "a continuous space" if size is None else f"{size} configurations"
+    space = "a continuous space" if size is None else plural(size, "configuration")
     return (
-        f"{spec.search.trials} trials of {space} by {spec.search.sampler['name']}, "
+        f"{plural(spec.search.trials, 'trial')} of {space} by {spec.search.sampler['name']}, "
         f"pruner {spec.search.pruner['name']}"
     )

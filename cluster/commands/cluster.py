@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from sweeps.plural import plural
+
 HELP = """start a cluster on this machine, check one, or write the files that start one elsewhere
 
   s4sweep cluster up --local 2               a head and two nodes as real Ray nodes, here
@@ -89,8 +91,9 @@ def _up(args: argparse.Namespace) -> int:
         raise UserError(f"--local wants at least one node, got {args.local}.")
     cpus = args.cpus if args.cpus is not None else max(1, (os.cpu_count() or 1) // args.local)
     cluster = nodes.up(str(home()), workers=args.local, cpus=cpus, gpus=args.gpus, name=args.name)
-    gpus = f" and {args.gpus} GPU(s)" if args.gpus else ""
-    print(f"cluster {cluster.name!r} is up: a head and {args.local} node(s) of {cpus} CPU(s){gpus}")
+    gpus = f" and {plural(args.gpus, 'GPU')}" if args.gpus else ""
+    size = f"{plural(args.local, 'node')} of {plural(cpus, 'CPU')}{gpus}"
+    print(f"cluster {cluster.name!r} is up: a head and {size}")
     print("  s4sweep submit sweep.yaml     runs a sweep on it")
     print(f"  {cluster.dashboard}        Ray's dashboard (token: {auth.token_path()})")
     print(f"  {cluster.address}             for s4sweep run --address")
@@ -119,11 +122,12 @@ def _status(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"address": address, "nodes": rows}))
         return 0
-    print(f"{address}: {len(rows)} nodes alive")
+    print(f"{address}: {plural(len(rows), 'node')} alive")
     for row in rows:
         role = "head  " if row["head"] else "worker"
+        has = f"{plural(row['cpus'], 'CPU')}, {plural(row['gpus'], 'GPU')}"
         print(
-            f"  {role} {row['host']:<24} {row['cpus']:g} CPU(s), {row['gpus']:g} GPU(s), "
+            f"  {role} {row['host']:<24} {has}, "
             f"{row['memory_gb']:.1f} GB of memory, load {row['load']:.1f}"
         )
     return 0

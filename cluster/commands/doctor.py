@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sweeps.plural import plural
+
 HELP = """find what dead processes have left in the home, and put it right
 
   s4sweep doctor             stale locks, half files, half-built caches, epochs MLflow lacks
@@ -37,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
     for name in sorted(mended):
         repair.send(name)
     if left:
-        print(f"{left} fault(s); `s4sweep doctor --fix` puts them right.")
+        print(f"{plural(left, 'fault')}; `s4sweep doctor --fix` puts them right.")
     else:
         print(f"{home()} is in order.")
     return int(left > 0)

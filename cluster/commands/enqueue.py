@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sweeps.plural import plural
+
 HELP = """have a configuration run next; what is not given is sampled
 
   s4sweep enqueue quickstart train.lr=0.01 model=s4d
@@ -38,6 +40,6 @@ def main(args: argparse.Namespace) -> int:
         else:
             study.enqueue(values)
     waiting = sum(t.state.value == "waiting" for t in study.result().trials)
-    print(f"{args.name}: {waiting} trial(s) waiting")
+    print(f"{args.name}: {plural(waiting, 'trial')} waiting")
     print(idle_hint(study.folder), end="")
     return 0

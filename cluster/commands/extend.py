@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sweeps.plural import plural
+
 HELP = "let a sweep have more trials, while it runs or afterwards"
 
 
@@ -30,6 +32,6 @@ def main(args: argparse.Namespace) -> int:
     by = int(args.trials) if args.trials[0] in "+-" else int(args.trials) - study.target
     with steered(study):
         target = study.extend(by)
-    print(f"{args.name}: {target} trials in all")
+    print(f"{args.name}: {plural(target, 'trial')} in all")
     print(idle_hint(study.folder), end="")
     return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sweeps.plural import plural
+
 HELP = "show how a sweep stands"
 
 
@@ -41,10 +43,10 @@ def main(args: argparse.Namespace) -> int:
 
     console().print(leaderboard(standing.result, driven=standing.driven))
     driver = f"driver: pid {standing.pid} on {standing.host}" if standing.driven else "no driver"
-    print(f"{standing.state}: {standing.done} of {standing.target} trials done; {driver}")
+    print(f"{standing.state}: {standing.done} of {plural(standing.target, 'trial')} done; {driver}")
     if behind.lines or behind.error:
         why = f" ({behind.error})" if behind.error else ""
-        print(f"MLflow lags by {behind.lines} epochs, {behind.seconds:.0f} s{why}")
+        print(f"MLflow lags by {plural(behind.lines, 'epoch')}, {behind.seconds:.0f} s{why}")
     if standing.state in ("paused", "interrupted"):
         print(f"go on: s4sweep resume {name}")
     return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sweeps.plural import plural
+
 HELP = "bring MLflow up to date with what is on disk"
 
 
@@ -19,5 +21,5 @@ def main(args: argparse.Namespace) -> int:
     for name in [args.name] if args.name else sweep_names(home()):
         lines = lag(home(), name, args.tracking_uri).lines
         experiment = sync(home(), name, args.tracking_uri)
-        print(f"{name}: {lines} epochs sent to MLflow experiment {experiment}")
+        print(f"{name}: {plural(lines, 'epoch')} sent to MLflow experiment {experiment}")
     return 0

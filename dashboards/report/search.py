@@ -10,6 +10,7 @@ from dashboards.leaderboard import value
 from dashboards.report.evidence import Evidence, Trial
 from dashboards.report.shapes import Figure, axis, is_number, label, points, whole
 from sweeps.importance import Importance, importances
+from sweeps.plural import plural
 
 SECTION = "The search"
 SLICES = 8  # the most important parameters get a slice
@@ -55,7 +56,7 @@ def importance(rated: Sequence[Importance]) -> list[Figure]:
         "y": [item.name for item in shown],
         "x": [item.share for item in shown],
         "error_x": {"type": "data", "array": [item.spread for item in shown], "color": "#9498a0"},
-        "text": [f"{item.trials} trials" for item in shown],
+        "text": [plural(item.trials, "trial") for item in shown],
         "hovertemplate": "%{y}: %{x:.2f} of the variance, among %{text}<extra></extra>",
         "textposition": "none",
         "marker": {"color": "#4269d0"},

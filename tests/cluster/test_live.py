@@ -55,12 +55,12 @@ def test_json_lines_hold_what_happened() -> None:
     assert events[1]["left_s"] > 0
 
 
-def test_preparation_is_told_of_now_and_then_not_at_every_step() -> None:
+def test_preparation_is_told_of_now_and_then_and_at_its_end() -> None:
     out = io.StringIO()
     lines = Lines(out, known=KNOWN, target=lambda: 8)
     for done in range(256, 96_001, 256):
         lines.progress("listops train", done, 96_000)
-    assert out.getvalue() == "listops train: 256 of 96,000\n"
+    assert out.getvalue() == ("listops train: 256 of 96,000\nlistops train: 96,000 of 96,000\n")
 
 
 def test_a_resumed_sweep_counts_what_was_done_before() -> None:

@@ -11,6 +11,7 @@ import pytest
 from cluster import preflight
 from cluster.cli import main
 from sweeps import load_spec, run_inline
+from sweeps.plural import plural
 
 SWEEP = """\
 name: dry
@@ -42,7 +43,7 @@ def dry_run(sweep: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[
 def test_a_good_sweep_is_described(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, found = dry_run(sweep, capsys)
     assert status == 0
-    assert found["space"] == "ok endlessly many configurations, 1 trials of random"
+    assert found["space"] == "ok a continuous space, 1 trial of random"
     assert found["data listops"].startswith("ok train 48, val 24, test 24 rows of length 16 (")
     assert found["models"].startswith("ok 2 built, ")
     assert "no earlier run of these models" in found["cost"]
@@ -85,7 +86,7 @@ def test_all_mistakes_of_the_file_are_shown_at_once_with_line_and_column(
     first, second, last = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{sweep}:3:48: model.n_layer: unknown key 'n_layer'")
     assert second.startswith(f"{sweep}:4:9: train.epochs: wants a whole number")
-    assert last == f"2 mistake(s) in {sweep}."
+    assert last == f"2 mistakes in {sweep}."
 
 
 def test_a_model_that_cannot_be_built_is_shown_with_its_settings(tmp_path: Path) -> None:
@@ -107,7 +108,8 @@ def test_a_plan_says_whether_this_machine_can_hold_a_trial(
     assert main(["check", str(sweep), "--plan", "--no-probe"]) == 0
     cpus = len(os.sched_getaffinity(0))
     said = capsys.readouterr().out
-    assert f"  this machine: {cpus} trial(s) fit at a time into {cpus} CPUs, " in said
+    has = f"{plural(cpus, 'CPU')} and 0 GPUs have room for {plural(cpus, 'trial')} at a time"
+    assert f"  this machine: {has}" in said
     assert "each needs 1 CPU\n" in said
     sweep.write_text(f"{SWEEP}resources: {{cpus: 1024, custom: {{tpu: 2}}}}\n")
     assert main(["check", str(sweep), "--plan", "--no-probe"]) == 0, "it may be meant for another"

@@ -121,7 +121,7 @@ def test_a_trial_that_nobody_runs_is_told_and_closed_only_when_asked(home: Path)
     lock_of_the_dead(home)
     assert [f for f in fix(home) if "closed" in f] == []
     assert any("`s4sweep resume old` goes on with them" in what for what in faults(home))
-    assert fix(home, close=True) == ["closed trial(s) 2 as failed"]
+    assert fix(home, close=True) == ["closed trial 2 as failed"]
     [trial] = [t for t in Study.open("old", home).result().trials if t.number == 2]
     assert trial.state is TrialState.FAILED
     assert trial.error is not None
@@ -170,7 +170,7 @@ def test_the_command_tells_then_fixes_then_is_content(
     lock_of_the_dead(home)
     words = ["doctor", "--home", str(home), "--tracking-uri", uri(home)]
     assert main(words) == 1
-    assert "1 fault(s); `s4sweep doctor --fix` puts them right." in capsys.readouterr().out
+    assert "1 fault; `s4sweep doctor --fix` puts them right." in capsys.readouterr().out
     assert main([*words, "--fix"]) == 0
     assert "removed the lock" in capsys.readouterr().out
     for again in (words, [*words, "--fix"]):

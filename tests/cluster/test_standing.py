@@ -38,7 +38,7 @@ def test_an_extended_sweep_is_not_done(
 ) -> None:
     run_inline(spec, tmp_path)
     assert main(["status", "stands"]) == 0
-    assert "done: 1 of 1 trials done; no driver" in capsys.readouterr().out
+    assert "done: 1 of 1 trial done; no driver" in capsys.readouterr().out
     assert main(["extend", "stands", "--trials", "+2"]) == 0
     assert main(["status", "stands"]) == 0
     said = capsys.readouterr().out

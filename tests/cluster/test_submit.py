@@ -111,7 +111,7 @@ def test_a_plan_compares_the_sweep_with_the_cluster(folder: Path, address: str) 
     plan = ["--plan", "--no-probe", "--address", address, *with_module]
     status, text = s4sweep("check", str(folder / "story.yaml"), *plan)
     assert status == 0, text
-    assert "the cluster: 2 trial(s) fit at a time into 2 CPUs, 0 GPUs" in text
+    assert "the cluster: 2 CPUs and 0 GPUs have room for 2 trials at a time" in text
     (folder / "large.yaml").write_text(f"{SWEEP}resources: {{gpus: 1}}\n")
     status, text = s4sweep("check", str(folder / "large.yaml"), *plan)
     assert status == 2

@@ -62,7 +62,7 @@ def test_seeds_are_shown_as_their_mean_and_spread() -> None:
     assert [t.number for t in ranking(result)] == [0, 1]
     out = StringIO()
     Console(file=out, width=160).print(leaderboard(result))
-    assert "seeds: 1 of 1 trials" in out.getvalue()
+    assert "seeds: 1 of 1 trial," in out.getvalue()
     assert "0.5000 +- 0.3536" in out.getvalue()
 
 

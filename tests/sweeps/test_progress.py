@@ -25,10 +25,10 @@ def test_each_batch_is_told_of_when_those_before_it_are_done(listops: data_prep.
     whole = {"batch_size": 20, "epoch": 1, "seed": 0, "shuffle": True}
     ours = [batch.index.tolist() for batch in counted.batches("train", **whole)]
     assert ours == [batch.index.tolist() for batch in listops.batches("train", **whole)]
-    assert told == [("train", 0, 3), ("train", 1, 3), ("train", 2, 3)]
+    assert told == [("train", done, 3) for done in (0, 1, 2, 3)]
     told.clear()
     list(counted.batches("train", **whole, rank=1, world=2))
-    assert told == [("train", 0, 2), ("train", 1, 2)]
+    assert told == [("train", done, 2) for done in (0, 1, 2)]
 
 
 def test_a_file_holds_the_last_word_at_most_once_a_second(

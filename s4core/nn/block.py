@@ -74,10 +74,17 @@ class Block(nn.Module):
         lengths: Tensor | None = None,
         rate: float = 1.0,
         dt: Tensor | None = None,
+        kernel: Tensor | None = None,
     ) -> Tensor:
-        """Map (B, L, H) to (B, L, H); the mixer sees 0 at and beyond `lengths`."""
-        u = self._enter(layout.h_first(x), lengths)
-        y = run(self.mixer, layout.h_last(u), rate, dt)
+        """Map (B, L, H) to (B, L, H); the mixer sees 0 at and beyond `lengths`.
+
+        kernel: that of an SSMLayer, where it is known already.
+        """
+        u = layout.h_last(self._enter(layout.h_first(x), lengths))
+        if kernel is not None:
+            y = self.mixer(u, rate, kernel=kernel)  # type: ignore[call-arg]
+        else:
+            y = run(self.mixer, u, rate, dt)
         return layout.h_last(self._leave(layout.h_first(x), layout.h_first(y)))
 
     def initial_state(self, batch: int) -> State:

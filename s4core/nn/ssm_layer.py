@@ -53,22 +53,34 @@ class SSMLayer(nn.Module):
         self.d_output = self.channels * self.d_model
         self.D = nn.Parameter(torch.randn(self.channels, self.d_model))
 
-    def forward(self, u: Float[Tensor, "B L H"], rate: float = 1.0) -> Float[Tensor, "B L D"]:
+    def forward(
+        self,
+        u: Float[Tensor, "B L H"],
+        rate: float = 1.0,
+        *,
+        kernel: Float[Tensor, "C H L"] | None = None,
+    ) -> Float[Tensor, "B L D"]:
         """Convolve whole sequences, (B, L, H) to (B, L, C * H), channel-major.
 
         rate: step of this grid over the step of the training grid (2 for every second sample).
+        kernel: what `ssm.kernel` gives, where it is known already.
         """
-        return self.convolve(u.transpose(1, 2), rate).transpose(1, 2)
+        return self.convolve(u.transpose(1, 2), rate, kernel).transpose(1, 2)
 
-    def convolve(self, u: Float[Tensor, "B H L"], rate: float = 1.0) -> Float[Tensor, "B D L"]:
+    def convolve(
+        self,
+        u: Float[Tensor, "B H L"],
+        rate: float = 1.0,
+        kernel: Float[Tensor, "C H L"] | None = None,
+    ) -> Float[Tensor, "B D L"]:
         """The same with time last; any strides of u are taken as they are.
 
         Mode auto takes blocks where they are faster (see benchmarks/README.md), else the FFT: a
         rule of the shape alone, so that reruns agree to the bit. Both agree to 1e-6 in float32.
         """
-        if self._is_for_blocks(u):
+        if self.is_for_blocks(u.shape[-1], u.device):
             return self._by_blocks(u, None, rate)[0]
-        k = self.ssm.kernel(u.shape[-1], rate)
+        k = self.ssm.kernel(u.shape[-1], rate) if kernel is None else kernel
         reverse = None
         if self.bidirectional:
             k, reverse = k[: self.channels], k[self.channels :]
@@ -102,15 +114,16 @@ class SSMLayer(nn.Module):
             return torch.addcmul(y, u, self.D[0]), state
         return y + (u.unsqueeze(1) * self.D).flatten(1), state
 
-    def _is_for_blocks(self, u: Float[Tensor, "B H L"]) -> bool:
+    def is_for_blocks(self, length: int, device: torch.device) -> bool:
+        """Whether `forward` scans in blocks and has no use for a kernel."""
         if self.mode != "auto":
             return self.mode == "scan"
         if self.bidirectional or self.channels > 1 or not isinstance(self.ssm, DiagonalSSM):
             return False
         # Compilers want the one opaque kernel; a GPU's FFT was not measured against blocks.
-        eager = u.device.type == "cpu" and not torch.compiler.is_compiling()
+        eager = device.type == "cpu" and not torch.compiler.is_compiling()
         states = 2 * self.ssm.A_real.shape[-1]
-        return eager and states <= BLOCK_STATES and u.shape[-1] >= BLOCK_LENGTH
+        return eager and states <= BLOCK_STATES and length >= BLOCK_LENGTH
 
     def _by_blocks(
         self, u: Float[Tensor, "B H L"], x: Float[Tensor, "B H N"] | None, rate: float

@@ -11,6 +11,7 @@ from s4core.nn import layout
 from s4core.nn.block import Block, State, make_norm
 from s4core.nn.feed_forward import feed_forward
 from s4core.nn.gates import MakeMixer, make_gated
+from s4core.nn.joint import joint_kernels
 from s4core.nn.options import StackOptions
 from s4core.nn.pool import BlockPool
 
@@ -57,13 +58,15 @@ class Stack(nn.Module):
         dt: Tensor | None = None,
     ) -> Tensor:
         """Run all blocks over x (B, L, d_model)."""
-        for block in self._blocks():
+        kernels = joint_kernels(self.blocks, x, rate)
+        for i, block in enumerate(self._blocks()):
             if isinstance(block, BlockPool):
                 x = block(x)
                 lengths = None if lengths is None else lengths // block.stride
                 dt = None if dt is None else block.pool_dt(dt)
+                kernels = joint_kernels(self.blocks, x, rate, after=i)
             else:
-                x = block(x, lengths, rate, dt)
+                x = block(x, lengths, rate, dt, kernels.get(i))
         return self._finish(x)
 
     def initial_state(self, batch: int) -> State:

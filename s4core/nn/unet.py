@@ -19,6 +19,7 @@ from s4core.nn import layout
 from s4core.nn.block import Block, State
 from s4core.nn.feed_forward import feed_forward
 from s4core.nn.gates import MakeMixer, make_gated
+from s4core.nn.joint import joint_kernels
 from s4core.nn.norm import Norm
 from s4core.nn.options import StackOptions
 from s4core.nn.pool import BlockPool
@@ -112,15 +113,17 @@ class Tier(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None, rate: float) -> Tensor:
         """Run x (B, L, d_model), L divisible by all strides."""
         skips = [x]
-        for block in _blocks(self.down):
-            x = block(x, lengths, rate)
+        kernels = joint_kernels(self.down, x, rate)
+        for i, block in enumerate(_blocks(self.down)):
+            x = block(x, lengths, rate, None, kernels.get(i))
             skips.append(x)
         if not self.is_centre:
             inner = None if lengths is None else -(-lengths // self.pool.stride)
             x = self.unpool(self.inner(self.pool(x), inner, rate)) + skips.pop()
             skips = skips if self.unet else [x]
-        for block in _blocks(self.up):
-            x = block(x, lengths, rate)
+        kernels = joint_kernels(self.up, x, rate)
+        for i, block in enumerate(_blocks(self.up)):
+            x = block(x, lengths, rate, None, kernels.get(i))
             x = x + skips.pop() if self.unet and not self.is_centre else x
         return x + skips.pop() if skips else x
 

@@ -6,6 +6,8 @@ Sources: S4D, arXiv:2206.11893; the published options of the S4 repository, vers
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 
@@ -14,7 +16,16 @@ from ..ops.chunk import ChunkTables, diagonal_tables
 from ..ops.discretize import Discretization, discretize, per_mode
 from ..ops.vandermonde import diagonal_kernel
 from ..shapes import Complex, Float, Tensor
-from .modes import AbstractModes, ModeOptions, StepState, modal_state, modal_step, parameter
+from .modes import (
+    AbstractModes,
+    ModeOptions,
+    StepState,
+    apart,
+    joined,
+    modal_state,
+    modal_step,
+    parameter,
+)
 
 
 @config
@@ -58,10 +69,13 @@ class DiagonalSSM(AbstractModes):
             B, C = torch.view_as_complex(self.B), self.readout()
         return A, self.per_feature(B), C, self.steps(rate)
 
-    def kernel(self, length: int, rate: float = 1.0) -> Float[Tensor, "C H L"]:
-        """The convolution kernel of `length` steps on a grid `rate` times as coarse as training."""
-        A, B, C, dt = self.system(rate)
-        return diagonal_kernel(A, B, C, dt, length, discretization=self.options.discretize)
+    @classmethod
+    def kernels(cls, systems: Sequence[Self], length: int, rate: float = 1.0) -> Sequence[Tensor]:
+        """The kernels (C, H, L) of systems that are alike, made together."""
+        A, B, C, dt = joined(system.system(rate) for system in systems)
+        discretization = systems[0].options.discretize
+        K = diagonal_kernel(A, B, C, dt, length, discretization=discretization)
+        return apart(K, systems)
 
     def tables(self, block: int, rate: float = 1.0) -> ChunkTables:
         """The tables of `ops.chunk.chunk_scan` over blocks of `block` steps (a power of two)."""

@@ -8,6 +8,7 @@ Source: S4, arXiv:2111.00396, section 3 and appendix C.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -28,7 +29,7 @@ from ..ops.hippo import low_rank_of
 from ..ops.interleaved import from_interleaved, interleaved
 from ..shapes import Complex, Float, Tensor
 from .inits import HIPPO
-from .modes import AbstractModes, ModeOptions, StepState, parameter
+from .modes import AbstractModes, ModeOptions, StepState, apart, joined, parameter
 
 # -Re A from which float32 sums are within 2e-5 of float64.
 DAMPED = 0.1
@@ -102,16 +103,19 @@ class DplrSSM(AbstractModes):
         first, _ = dplr_discretize(A, P, B, self.steps(1.0))
         return untruncate(self.readout(), first, self.l_max)
 
-    def kernel(self, length: int, rate: float = 1.0) -> Float[Tensor, "C H L"]:
-        """The convolution kernel of `length` steps on a grid `rate` times as coarse as training."""
-        A, P, B = self.system()
-        C_tilde = self.readout()
-        if length == self.l_max and rate == 1.0:
-            return truncated_dplr_kernel(
-                A, P, B, C_tilde, self.steps(rate), length, is_damped=self.is_damped
-            )
-        C = self.plain_readout().to(C_tilde.dtype)
-        return dplr_kernel(A, P, B, C, self.steps(rate), length)
+    @classmethod
+    def kernels(cls, systems: Sequence[Self], length: int, rate: float = 1.0) -> Sequence[Tensor]:
+        """The kernels (C, H, L) of systems that are alike, made together."""
+        A, P, B, C_tilde, dt = joined(
+            (*system.system(), system.readout(), system.steps(rate)) for system in systems
+        )
+        if length == systems[0].l_max and rate == 1.0:
+            is_damped = all(system.is_damped for system in systems)
+            K = truncated_dplr_kernel(A, P, B, C_tilde, dt, length, is_damped=is_damped)
+        else:
+            (C,) = joined((system.plain_readout(),) for system in systems)
+            K = dplr_kernel(A, P, B, C.to(C_tilde.dtype), dt, length)
+        return apart(K, systems)
 
     def tables(self, block: int, rate: float = 1.0) -> ChunkTables:
         """The tables of `ops.chunk.chunk_scan` over blocks of `block` steps (a power of two)."""

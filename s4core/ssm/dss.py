@@ -7,7 +7,8 @@ Source: DSS, arXiv:2203.14343, section 3.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import ClassVar, Literal, Self
 
 import torch
 
@@ -17,7 +18,16 @@ from ..ops.discretize import discretize
 from ..ops.dss import dss_kernel, dss_recurrence
 from ..ops.vandermonde import diagonal_kernel
 from ..shapes import Complex, Float, Tensor
-from .modes import AbstractModes, ModeOptions, StepState, modal_state, modal_step, parameter
+from .modes import (
+    AbstractModes,
+    ModeOptions,
+    StepState,
+    apart,
+    joined,
+    modal_state,
+    modal_step,
+    parameter,
+)
 from .transforms import Transform
 
 
@@ -49,12 +59,16 @@ class DssSSM(AbstractModes):
     def _horizon(self, rate: float) -> int:
         return max(1, round(self.l_max / rate))
 
-    def kernel(self, length: int, rate: float = 1.0) -> Float[Tensor, "C H L"]:
-        """The convolution kernel of `length` steps on a grid `rate` times as coarse as training."""
-        A, W, dt = self.A(), self.readout(), self.steps(rate)
-        if self.options.form == "softmax":
-            return dss_kernel(A, W, dt, length, horizon=self._horizon(rate))
-        return diagonal_kernel(A, torch.ones_like(A), W / 2, dt, length)
+    @classmethod
+    def kernels(cls, systems: Sequence[Self], length: int, rate: float = 1.0) -> Sequence[Tensor]:
+        """The kernels (C, H, L) of systems that are alike, made together."""
+        A, W, dt = joined((s.A(), s.readout(), s.steps(rate)) for s in systems)
+        first = systems[0]
+        if first.options.form == "softmax":
+            K = dss_kernel(A, W, dt, length, horizon=first._horizon(rate))
+        else:
+            K = diagonal_kernel(A, torch.ones_like(A), W / 2, dt, length)
+        return apart(K, systems)
 
     def discretize(
         self, rate: float = 1.0

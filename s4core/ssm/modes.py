@@ -6,8 +6,9 @@ Parameters are real tensors (complex ones break DDP and half precision).
 from __future__ import annotations
 
 import math
-from abc import ABC
-from typing import ClassVar, Literal, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -141,6 +142,26 @@ class AbstractModes(nn.Module, ABC):
             C = first.repeat(self.d_model // self.copies, 1).repeat(self.channels, 1, 1)
         return system, C
 
+    @classmethod
+    @abstractmethod
+    def kernels(cls, systems: Sequence[Self], length: int, rate: float = 1.0) -> Sequence[Tensor]:
+        """The kernels (C, H, L) of systems that are alike, made together.
+
+        What a kernel is made by is some hundred operations, whose start takes longer than their
+        work in a small system: those of several layers are done as one of all their features.
+        """
+
+    def kernel(self, length: int, rate: float = 1.0) -> Float[Tensor, "C H L"]:
+        """The convolution kernel of `length` steps on a grid `rate` times as coarse as training."""
+        return self.kernels([self], length, rate)[0]
+
+    def is_like(self, other: object) -> bool:
+        """Whether `kernels` can take both."""
+        if type(other) is not type(self) or other.modes != self.modes:
+            return False
+        mine, theirs = ((s.channels, getattr(s, "l_max", None)) for s in (self, other))
+        return mine == theirs
+
     def A(self) -> Complex[Tensor, "H n"]:
         """The eigenvalues -f(A_real) - i g(A_imag) of each feature's system."""
         re = -positive(self.A_real, self.modes.real_transform)
@@ -179,6 +200,16 @@ class AbstractModes(nn.Module, ABC):
             return copies
         ones = [1] * (copies.ndim - 2)
         return copies.repeat(*ones, self.d_model // self.copies, 1)
+
+
+def joined(systems: Iterable[Sequence[Tensor]]) -> list[Tensor]:
+    """The tensors (.., H, n) of several systems as those of one, which has all their features."""
+    return [t[0] if len(t) == 1 else torch.cat(t, -2) for t in zip(*systems, strict=True)]
+
+
+def apart(K: Float[Tensor, "C H L"], systems: Sequence[AbstractModes]) -> Sequence[Tensor]:
+    """The inverse of `joined` for kernels."""
+    return torch.split(K, [system.d_model for system in systems], 1)
 
 
 def modal_state(

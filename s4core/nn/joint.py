@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 from s4core.nn.block import Block
@@ -17,10 +18,22 @@ SMALL = 1 << 17
 def joint_kernels(
     blocks: Iterable[nn.Module], x: Tensor, rate: float, *, after: int = -1
 ) -> dict[int, Tensor]:
-    """The kernels for x (B, L, H) by the index of the block, as far as systems are alike.
+    """The kernels for x (B, L, H) by the index of the block, as far as layers are `alike`."""
+    kernels: dict[int, Tensor] = {}
+    for group in alike(blocks, x.shape[1], x.device, after=after):
+        systems = list(group.values())
+        kernels.update(zip(group, systems[0].kernels(systems, x.shape[1], rate), strict=True))
+    return kernels
 
-    Looks at the blocks that see sequences of this length: those after the index `after`, up to the
+
+def alike(
+    blocks: Iterable[nn.Module], length: int, device: torch.device, *, after: int, times: int = 1
+) -> list[dict[int, AbstractModes]]:
+    """Systems whose kernels are to be made together, by the index of their block.
+
+    Looks at the blocks that see sequences of one length: those after the index `after`, up to the
     next pool.  Left out are layers that are large, for a CPU, or alone, or that want no kernel.
+    times: copies that there are of each layer.
     """
     groups: list[dict[int, AbstractModes]] = []
     for i, block in enumerate(blocks):
@@ -28,8 +41,12 @@ def joint_kernels(
             continue
         if not isinstance(block, Block):
             break
-        system = _system(block.mixer, x)
-        if system is None:
+        mixer = block.mixer
+        if not isinstance(mixer, SSMLayer) or not isinstance(mixer.ssm, AbstractModes):
+            continue
+        system = mixer.ssm
+        large = times * system.channels * system.d_model * length > SMALL
+        if mixer.is_for_blocks(length, device) or (large and device.type == "cpu"):
             continue
         for group in groups:
             if system.is_like(next(iter(group.values()))):
@@ -37,19 +54,4 @@ def joint_kernels(
                 break
         else:
             groups.append({i: system})
-    kernels: dict[int, Tensor] = {}
-    for group in groups:
-        if len(group) > 1:
-            systems = list(group.values())
-            made = systems[0].kernels(systems, x.shape[1], rate)
-            kernels.update(zip(group, made, strict=True))
-    return kernels
-
-
-def _system(mixer: object, x: Tensor) -> AbstractModes | None:
-    """The system of a layer whose kernel is to be made with others."""
-    if not isinstance(mixer, SSMLayer) or not isinstance(mixer.ssm, AbstractModes):
-        return None
-    length = x.shape[1]
-    large = mixer.ssm.channels * mixer.ssm.d_model * length > SMALL and x.device.type == "cpu"
-    return None if large or mixer.is_for_blocks(length, x.device) else mixer.ssm
+    return [group for group in groups if len(group) > 1]

@@ -10,7 +10,7 @@ What is stacked: `SequenceModel` over a `Stack` of `Block`s around `SSMLayer`s, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from s4core.nn.activation import ACTIVATIONS, Output
 from s4core.nn.block import Block
+from s4core.nn.joint import alike
 from s4core.nn.model import SequenceModel
 from s4core.nn.norm import Norm
 from s4core.nn.pool import BlockPool
@@ -27,7 +28,7 @@ from s4core.nn.stack import Stack
 from s4core.ops.fftconv import fft_conv
 from s4core.ssm.diagonal import DiagonalSSM
 from s4core.ssm.dplr import DplrSSM
-from s4core.train.fused_system import WideSystem
+from s4core.train.fused_system import WideSystem, wide_kernels
 
 _NORMS = ("layer", "batch", "rms", "none")
 
@@ -111,12 +112,14 @@ class FusedModel:
         """Train-mode outputs (K, B, ...) for inputs (K, B, L, d_input) or tokens (K, B, L)."""
         first = self.models[0]
         h = self._encode(x)
+        kernels = self._kernels(h, after=-1)
         for i, module in enumerate(first.backbone.blocks):
             if isinstance(module, BlockPool):
                 flat = module(h.flatten(0, 1).permute(1, 2, 0)).permute(2, 0, 1)
                 h = flat.view(*h.shape[:2], *flat.shape[1:])
+                kernels = self._kernels(h, after=i)
             else:
-                h = self._block(f"backbone.blocks.{i}", i, h)
+                h = self._block(i, h, kernels)
         if first.backbone.norm is not None:
             h = self._norm("backbone.norm", first.backbone.norm, h)
         return self._decode(h)
@@ -152,23 +155,44 @@ class FusedModel:
         out = torch.baddbmm(bias.unsqueeze(1), pooled, weight.mT)
         return out.view(self.count, *h.shape[2:], -1) if decoder.each_step else out
 
-    def _block(self, name: str, index: int, x: Tensor) -> Tensor:
+    def _kernels(self, h: Tensor, *, after: int) -> dict[int, Tensor]:
+        """Kernels (C, K, H, L) by the index of the block, made together: see nn/joint.py."""
+        kernels: dict[int, Tensor] = {}
+        blocks = self.models[0].backbone.blocks
+        for group in alike(blocks, h.shape[-1], h.device, after=after, times=self.count):
+            kernels.update(zip(group, self._made(list(group), h.shape[-1]), strict=True))
+        return kernels
+
+    def _made(self, blocks: Sequence[int], length: int) -> list[Tensor]:
+        names = [f"backbone.blocks.{i}.mixer.ssm" for i in blocks]
+        return wide_kernels(
+            [self._wide[name] for name in names],
+            [
+                {
+                    n.removeprefix(f"{name}."): p
+                    for n, p in self.parameters.items()
+                    if f"{name}." in n
+                }
+                for name in names
+            ],
+            length,
+        )
+
+    def _block(self, index: int, x: Tensor, kernels: Mapping[int, Tensor]) -> Tensor:
+        name = f"backbone.blocks.{index}"
         block = self.models[0].backbone.blocks[index]
         blocks = [m.backbone.blocks[index] for m in self.models]
         u = x if block.prenorm is None else self._norm(f"{name}.prenorm", block.prenorm, x)
-        y = self._mixer(f"{name}.mixer", block.mixer, u)
+        k = kernels[index] if index in kernels else self._made([index], x.shape[-1])[0]
+        y = self._mixer(f"{name}.mixer", block.mixer, u, k)
         g = ACTIVATIONS[block.output.activation](y)
         g = self._dropout(g, [b.output.dropout for b in blocks])
         g = self._output(f"{name}.output", block.output, y, g)
         z = x + self._dropout(g, [b.output.branch_dropout for b in blocks])
         return z if block.postnorm is None else self._norm(f"{name}.postnorm", block.postnorm, z)
 
-    def _mixer(self, name: str, layer: Any, u: Tensor) -> Tensor:
+    def _mixer(self, name: str, layer: Any, u: Tensor, k: Tensor) -> Tensor:
         K, H, B, L = u.shape
-        wide = self._wide[f"{name}.ssm"]
-        prefix = f"{name}.ssm."
-        own = {n.removeprefix(prefix): p for n, p in self.parameters.items() if prefix in n}
-        k = wide.kernel(own, L)  # (C, K, H, L)
         forward = k[: layer.channels]
         D = self.parameters[f"{name}.D"].transpose(0, 1).unsqueeze(-1)  # (C, K, H, 1)
         forward = torch.cat([forward[..., :1] + D, forward[..., 1:]], -1).flatten(1, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -37,23 +37,41 @@ class WideSystem:
             sizes = zip(parameter.shape, mine[name].shape, strict=True)
             self._axis[name] = [i for i, (a, b) in enumerate(sizes) if b == a * self._count][0]
 
-    def kernel(self, stacked: dict[str, Tensor], length: int) -> Tensor:
-        """The kernels (C, K, H, L) of the K systems with parameters (K, ...)."""
+    def module(self) -> Any:
+        """The system, which is as damped as those that it stands for are now."""
         if isinstance(self._system, DplrSSM):
             self._system.is_damped = all(s.is_damped for s in self._systems)
+        return self._system
+
+    def parameters(self, stacked: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Its parameters, from those (K, ...) of the K systems."""
         if self._count == 1:
-            own = {name: p[0] for name, p in stacked.items()}
-        else:
-            own = {
-                name: p.movedim(0, self._axis[name] + 1).flatten(
-                    self._axis[name], self._axis[name] + 1
-                )
-                for name, p in stacked.items()
-            }
-        k: Tensor = functional_call(
-            _Kernel(self._system), {f"system.{n}": p for n, p in own.items()}, (length,)
-        )
-        return k.view(k.shape[0], -1, self._count, k.shape[-1]).transpose(1, 2)
+            return {name: p[0] for name, p in stacked.items()}
+        return {
+            name: p.movedim(0, self._axis[name] + 1).flatten(self._axis[name], self._axis[name] + 1)
+            for name, p in stacked.items()
+        }
+
+    def apart(self, kernel: Tensor) -> Tensor:
+        """The kernels (C, K, H, L) of the K systems."""
+        C, _, length = kernel.shape
+        return kernel.view(C, -1, self._count, length).transpose(1, 2)
+
+
+def wide_kernels(
+    systems: Sequence[WideSystem], stacked: Sequence[dict[str, Tensor]], length: int
+) -> list[Tensor]:
+    """The kernels (C, K, H, L) of the systems of layers that are alike, made together.
+
+    stacked: the parameters of each, (K, ...) by name.
+    """
+    own = {
+        f"systems.{i}.{name}": parameter
+        for i, (system, parameters) in enumerate(zip(systems, stacked, strict=True))
+        for name, parameter in system.parameters(parameters).items()
+    }
+    made = functional_call(_Kernels(system.module() for system in systems), own, (length,))
+    return [system.apart(kernel) for system, kernel in zip(systems, made, strict=True)]
 
 
 def _options(system: DiagonalSSM | DplrSSM, *, n_ssm: int) -> Any:
@@ -63,13 +81,13 @@ def _options(system: DiagonalSSM | DplrSSM, *, n_ssm: int) -> Any:
     return kind(**{**fields, "n_ssm": n_ssm})
 
 
-class _Kernel(nn.Module):
-    """`system.kernel` as a forward, which functional_call needs."""
+class _Kernels(nn.Module):
+    """`kernels` as a forward, which functional_call needs."""
 
-    def __init__(self, system: nn.Module) -> None:
+    def __init__(self, systems: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.system: Any = system
+        self.systems: Any = nn.ModuleList(systems)
 
-    def forward(self, length: int) -> Tensor:
-        k: Tensor = self.system.kernel(length)
-        return k
+    def forward(self, length: int) -> Sequence[Tensor]:
+        made: Sequence[Tensor] = self.systems[0].kernels(self.systems, length)
+        return made

@@ -11,6 +11,7 @@ Source of the kernel: S4D, arXiv:2206.11893, eq. (6); the two-level evaluation i
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -42,7 +43,10 @@ def diagonal_kernel(
     once per mode is done in float64 in any case.
     Source: S4D, arXiv:2206.11893, eqs. (5) and (6).
     """
-    return _diagonal_kernel(A, B, C, dt, length, discretization)
+    if torch.compiler.is_compiling():
+        return traced_kernel(A, B, C, dt, length, discretization=discretization)
+    log_z, weight = _log_and_weight(A, B, C, dt, discretization)
+    return vandermonde(log_z, weight, length, C.real.dtype)
 
 
 def diagonal_kernel_ref(
@@ -79,6 +83,42 @@ def vandermonde(
     w = weight.transpose(0, 1)
     K: Tensor = _vandermonde(real, log_z.imag, w.real, w.imag, length, dtype)
     return K.transpose(0, 1)
+
+
+def traced_kernel(
+    A: Complex[Tensor, "H n"],
+    B: Complex[Tensor, "H n"],
+    C: Complex[Tensor, "C H n"],
+    dt: Float[Tensor, " ..."],
+    length: int,
+    *,
+    discretization: Discretization = "zoh",
+) -> Float[Tensor, "C H L"]:
+    """`diagonal_kernel` in operations that a compiler fuses.
+
+    Each entry of the tables is its own exponential, which is more work than doubling them and, in a
+    small model, far less to start.
+    """
+    dtype, modes = C.real.dtype, _modes(A, B, C, dt, discretization)
+    log_z, weight = modes[0], modes[1:].transpose(0, 1)
+    channels = weight.shape[1]
+    b, blocks = split_length(length, channels)
+    re, im = (part.unsqueeze(1) for part in log_z.unbind(-1))
+
+    def table(steps: Tensor) -> tuple[Tensor, Tensor]:
+        steps = steps.unsqueeze(-1)
+        turns = im / TURN * steps
+        angle = ((turns - torch.round(turns)) * TURN).to(dtype)
+        size = torch.exp((re.clamp(min=LOWEST_LOG) * steps).to(dtype))
+        return size * torch.cos(angle), size * torch.sin(angle)
+
+    step = torch.arange(max(b, blocks), dtype=torch.float64, device=log_z.device)
+    (Qr, Qi), (Zr, Zi) = table(step[:b]), table(step[:blocks] * b)
+    wr, wi = ((2 * part).to(dtype).unsqueeze(2) for part in weight.unbind(-1))
+    Zr, Zi = Zr.unsqueeze(1), Zi.unsqueeze(1)
+    P = torch.cat([wr * Zr - wi * Zi, -(wr * Zi + wi * Zr)], -1).flatten(1, 2)
+    K = torch.bmm(P, torch.cat([Qr, Qi], -1).transpose(1, 2))
+    return K.view(len(K), channels, -1)[..., :length].transpose(0, 1)
 
 
 def split_length(length: int, channels: int = 1) -> tuple[int, int]:
@@ -189,16 +229,20 @@ _vandermonde = Operator(
 )
 
 
-def _kernel(
-    A: Tensor, B: Tensor, C: Tensor, dt: Tensor, length: int, discretization: Discretization
-) -> Tensor:
+def _log_and_weight(
+    A: Tensor, B: Tensor, C: Tensor, dt: Tensor, discretization: Discretization
+) -> tuple[Tensor, Tensor]:
+    """log z (H, n) and what multiplies its powers (C, H, n), in complex128."""
     log_z, gain = discretize(A.to(torch.complex128), per_mode(dt).double(), discretization)
-    weight = C.to(torch.complex128) * (gain * B.to(torch.complex128))
-    return vandermonde(log_z, weight, length, C.real.dtype)
+    return log_z, C.to(torch.complex128) * (gain * B.to(torch.complex128))
 
 
-_diagonal_kernel = opaque(
-    "diagonal_kernel",
-    "Tensor A, Tensor B, Tensor C, Tensor dt, SymInt length, str discretization",
-    _kernel,
+def _stacked_modes(*inputs: Any) -> Tensor:
+    log_z, weight = _log_and_weight(*inputs)
+    return torch.view_as_real(torch.cat([log_z.unsqueeze(0), weight]))
+
+
+# The complex part of a kernel, which a compiler cannot generate: (1 + C, H, n, [Re, Im]).
+_modes = opaque(
+    "diagonal_modes", "Tensor A, Tensor B, Tensor C, Tensor dt, str discretization", _stacked_modes
 )

@@ -156,8 +156,8 @@ class AbstractModes(nn.Module, ABC):
         return self.kernels([self], length, rate)[0]
 
     def is_like(self, other: object) -> bool:
-        """Whether `kernels` can take both."""
-        if type(other) is not type(self) or other.modes != self.modes:
+        """Whether `kernels` can take both: they were made with the same options object."""
+        if type(other) is not type(self) or other.modes is not self.modes:
             return False
         mine, theirs = ((s.channels, getattr(s, "l_max", None)) for s in (self, other))
         return mine == theirs

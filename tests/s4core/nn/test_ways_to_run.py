@@ -70,6 +70,19 @@ def test_a_model_compiles_without_a_graph_break(name):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["s4", "s4d"])
+@torch.no_grad()
+def test_a_compiled_model_takes_other_lengths(name):
+    model = make(name).eval()
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True)
+    for length in (32, 21, 12):
+        x = torch.randn(2, length, 3)
+        assert (compiled(x) - model(x)).abs().max() < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["s4", "s4d", "dss", "liquid_s4", "s5", "lru", "s6", "ssd"])
 @torch.no_grad()
 def test_a_step_compiles_without_a_graph_break(name):

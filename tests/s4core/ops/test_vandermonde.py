@@ -10,8 +10,10 @@ import torch
 from torch.autograd import gradcheck
 
 from s4core.ops import diagonal_kernel
-from s4core.ops.vandermonde import diagonal_kernel_ref
+from s4core.ops.vandermonde import diagonal_kernel_ref, traced_kernel
 
+# What runs eagerly, and what a compiler traces.
+KERNELS = [diagonal_kernel, traced_kernel]
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 
@@ -41,11 +43,12 @@ def test_published_kernels(name):
 @pytest.mark.parametrize("discretization", ["zoh", "bilinear"])
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 16, 17, 100])
 @pytest.mark.parametrize("untied", [False, True])
-def test_fast_equals_ref(discretization, length, untied):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_fast_equals_ref(kernel, discretization, length, untied):
     A, B, C, dt = system()
     if untied:
         dt = dt[:, None] * torch.linspace(0.5, 2, 4, dtype=dt.dtype)
-    got = diagonal_kernel(A, B, C, dt, length, discretization=discretization)
+    got = kernel(A, B, C, dt, length, discretization=discretization)
     want = diagonal_kernel_ref(A, B, C, dt, length, discretization=discretization)
     assert got.dtype == torch.float64 and got.shape == (2, 3, length)
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-13)
@@ -53,15 +56,17 @@ def test_fast_equals_ref(discretization, length, untied):
 
 @pytest.mark.parametrize("discretization", ["zoh", "bilinear"])
 @pytest.mark.parametrize("length", [1, 6, 9])
-def test_gradients(discretization, length):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_gradients(kernel, discretization, length):
     inputs = tuple(t.requires_grad_() for t in system(H=2, n=3))
     assert gradcheck(
-        lambda *p: diagonal_kernel(*p, length, discretization=discretization), inputs, atol=1e-7
+        lambda *p: kernel(*p, length, discretization=discretization), inputs, atol=1e-7
     )
 
 
 @pytest.mark.parametrize("length", [1024, 16384])
-def test_float32_is_within_2e_5_of_float64(length):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_float32_is_within_2e_5_of_float64(kernel, length):
     """Of the same numbers, values and gradients; the naive float32 form is 1e-3 off."""
     n = 32
     A = torch.complex(-0.5 * torch.ones(4, n), torch.pi * torch.arange(n).float().expand(4, n))
@@ -72,7 +77,7 @@ def test_float32_is_within_2e_5_of_float64(length):
         t.to(torch.complex128 if t.is_complex() else torch.float64).requires_grad_()
         for t in (A, B, C, dt)
     ]
-    K32, K64 = diagonal_kernel(*narrow, length), diagonal_kernel(*wide, length)
+    K32, K64 = kernel(*narrow, length), diagonal_kernel(*wide, length)
     assert K32.dtype == torch.float32
     assert ((K32 - K64).abs().amax(-1) < 2e-5 * K64.abs().amax(-1)).all()
     weight = torch.randn(length, dtype=torch.float64)
@@ -82,12 +87,13 @@ def test_float32_is_within_2e_5_of_float64(length):
         assert (a.grad - b.grad).abs().max() < 2e-5 * b.grad.abs().max()
 
 
-def test_steps_that_underflow_or_overflow_give_no_nan():
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_steps_that_underflow_or_overflow_give_no_nan(kernel):
     A, B, C, _ = system(H=4)
     A = torch.cat([A[:3], torch.zeros_like(A[3:])])
     dt = torch.tensor([1e-300, 1e5, 1e-45, 0.1], dtype=torch.float64, requires_grad=True)
     for discretization in ("zoh", "bilinear"):
-        K = diagonal_kernel(A, B, C, dt, 10, discretization=discretization)
+        K = kernel(A, B, C, dt, 10, discretization=discretization)
         assert K.isfinite().all()
         (gradient,) = torch.autograd.grad(K.sum(), dt)
         assert gradient.isfinite().all()

@@ -8,6 +8,7 @@ channel mixing and the FFTs of the convolution, bare.
 
     OMP_NUM_THREADS=1 python benchmarks/training.py            # the shapes that take seconds
     OMP_NUM_THREADS=1 python benchmarks/training.py --all      # needs 16 GB and some minutes
+    OMP_NUM_THREADS=1 python benchmarks/training.py --compile  # beside it train.backend: compiled
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from s4core import TrainConfig, build
 from s4core.ops.cauchy import truncated_dplr_kernel_ref
 from s4core.ops.fftconv import fft_conv_ref
 from s4core.ops.vandermonde import diagonal_kernel_ref
+from s4core.train.backend import on_backend
 from s4core.train.measure import peak_memory_mb, reset_peak_memory
 from s4core.train.optim import build_optimizer
 
 # (batch, d_model, d_state, length, layers)
+TINY = [(4, 16, 64, 128, 4), (8, 32, 64, 256, 4)]
 SMALL = [(16, 128, 64, 1024, 4)]
 LARGE = [(8, 256, 64, 4096, 2), (4, 128, 64, 16000, 2)]
 CPU = torch.device("cpu")
@@ -87,14 +90,15 @@ def tied_dropout(y: Tensor, block: Any) -> Tensor:
     return y * (keep / (1 - block.output.branch_dropout))
 
 
-def make_step(name: str, shape: tuple[int, ...], *, naive: bool) -> Step:
+def make_step(name: str, shape: tuple[int, ...], *, naive: bool, compiled: bool = False) -> Step:
     model = make(name, shape)
+    run = on_backend(model, "compiled" if compiled else "eager", CPU)
     optimizer = build_optimizer(model, TrainConfig())
     x, y = torch.randn(shape[0], shape[3], 1), torch.randint(0, 10, (shape[0],))
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        output = naive_forward(model, x) if naive else model(x)
+        output = naive_forward(model, x) if naive else run(x)
         F.cross_entropy(output, y).backward()
         optimizer.step()
 
@@ -157,22 +161,24 @@ def print_peak(name: str, shape: tuple[int, ...], naive: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="the large shapes too")
+    parser.add_argument("--compile", action="store_true", help="compiled steps too (a minute each)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-memory", action="store_true", help="measure time alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        "model (B, H, N, L) x layers           naive ms   ours ms   ratio  bare ms  naive, ours MB"
-    )
+    print("model (B, H, N, L) x layers: ms naive, bare, ours, compiled (ratio); MB naive, ours")
     for name in ("s4d", "s4"):
         check(name)
-        for shape in SMALL + (LARGE if args.all else []):
-            rounds = args.rounds if shape in SMALL else 1
-            steps = [make_step(name, shape, naive=naive) for naive in (True, False)]
-            naive, ours, bare = milliseconds([*steps, make_bare(shape)], rounds)
+        for shape in TINY + SMALL + (LARGE if args.all else []):
+            rounds = 1 if shape in LARGE else args.rounds * (4 if shape in TINY else 1)
+            steps = [make_step(name, shape, naive=True), make_bare(shape)]
+            steps.append(make_step(name, shape, naive=False))
+            if args.compile:
+                steps.append(make_step(name, shape, naive=False, compiled=True))
+            naive, bare, *ours = milliseconds(steps, rounds)
             *size, layers = shape
-            what = f"{name:4} {tuple(size)!s:22} x {layers}"
-            line = f"{what:35} {naive:10.0f} {ours:9.0f} {naive / ours:7.1f} {bare:8.0f}"
+            line = f"{name:4} {tuple(size)!s:22} x {layers}: {naive:9.1f} {bare:8.1f}"
+            line += "".join(f" {ms:9.1f} ({naive / ms:4.1f})" for ms in ours)
             if not args.no_memory:
                 memory = [peak_mb(name, shape, naive=n) for n in (True, False)]
                 line += f" {memory[0]:8.0f} {memory[1]:7.0f}"

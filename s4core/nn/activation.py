@@ -23,6 +23,7 @@ ActivationName = Literal[
     "softplus",
     "relu2",
     "laplace",
+    "modrelu",
 ]
 FinalName = Literal[
     "glu", "geglu", "reglu", "swiglu", "half_glu1", "half_glu2", "linear", "none"
@@ -66,7 +67,9 @@ class Output(nn.Module):
     channels) is by `final_act`, before branch_dropout: glu a * sigmoid(b), [a, b] = W g; geglu,
     reglu, swiglu the same with gelu, relu, silu of b; half_glu1 g * sigmoid(W g); half_glu2
     y * sigmoid(W g); linear W g; none g. drop_path: probability of a sequence to get 0 instead.
-    Source: S4's block; S5, arXiv:2208.04933, appendix G; arXiv:2002.05202 for the gates.
+    activation: see ACTIVATIONS; modrelu is sign(y) relu(|y| + bias), a learned bias a channel.
+    Source: S4's block; S5, arXiv:2208.04933, appendix G; arXiv:2002.05202 for the gates,
+    arXiv:1511.06464, eq. (8), for modrelu.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class Output(nn.Module):
         self.activation, self.final_act = activation, final_act
         self.dropout, self.branch_dropout, self.tied = dropout, branch_dropout, tie_dropout
         self.drop_path = drop_path
-        self.linear = None
+        self.bias = self.linear = None
+        if activation == "modrelu":
+            self.bias = nn.Parameter(torch.empty(d_input).uniform_(-0.01, 0.01))
         if final_act != "none":
             self.linear = nn.Linear(d_input, 2 * d_model if final_act in GATES else d_model)
 
@@ -98,7 +103,7 @@ class Output(nn.Module):
         """Map y (d_input, B, L), channels first, to (d_model, B, L)."""
         if self.is_fused(y):
             return self.fused(y)
-        g = ACTIVATIONS[self.activation](y)
+        g = self.activate(y, 0)
         g = layout.dropout(g, self.dropout, tied=self.tied, training=self.training)
         z = self.gate(y, g, None if self.linear is None else layout.linear(self.linear, g), 0)
         z = layout.dropout(z, self.branch_dropout, tied=self.tied, training=self.training)
@@ -106,10 +111,17 @@ class Output(nn.Module):
 
     def step(self, y: Tensor) -> Tensor:
         """Map y (B, d_input) of one step to (B, d_model), without dropout."""
-        g = _small_gelu(y) if self.activation == "gelu" else ACTIVATIONS[self.activation](y)
+        g = _small_gelu(y) if self.activation == "gelu" else self.activate(y, -1)
         linear = self.linear
         mixed = None if linear is None else F.linear(g, linear.weight, linear.bias)
         return self.gate(y, g, mixed, -1)
+
+    def activate(self, y: Tensor, axis: int) -> Tensor:
+        """Apply the activation, with the channels on `axis` (0 or -1)."""
+        if self.bias is None:
+            return ACTIVATIONS[self.activation](y)
+        bias = self.bias if axis == -1 else self.bias.view(-1, *[1] * (y.ndim - 1))
+        return y.sign() * F.relu(y.abs() + bias)
 
     def is_fused(self, y: Tensor) -> bool:
         """Whether `fused` serves this call."""

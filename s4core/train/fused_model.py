@@ -63,8 +63,8 @@ def _unfusable(block: Any) -> str | None:
         return "only S4 and S4D of one channel are fused"
     if block.residual.kind != "add" or block.p_before > 0:
         return "only residual 'add' and tied dropout are fused"
-    if block.output.drop_path > 0:
-        return "drop_path is not fused"
+    if block.output.drop_path > 0 or block.output.bias is not None:
+        return "drop_path and modrelu are not fused"
     if not block.output.tied and block.output.branch_dropout + block.output.dropout > 0:
         return "only tied dropout is fused"
     norms = [n for n in (block.prenorm, block.postnorm) if n is not None]

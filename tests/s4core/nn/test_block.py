@@ -41,6 +41,7 @@ def modes_agree(model, x):
         {"residual": "decay", "final_act": "half_glu1"},
         {"residual": "none", "final_act": "half_glu2", "norm": "batch"},
         {"final_act": "none", "activation": "silu"},
+        {"activation": "modrelu", "channels": 2},
         {"final_act": "geglu", "norm": "batch"},
         {"final_act": "swiglu", "channels": 2},
         {"final_act": "reglu"},
@@ -70,6 +71,19 @@ def test_convolution_step_and_pieces_agree_for_every_option(fields):
 def test_every_activation_maps_floats_to_finite_floats(activation):
     x = torch.linspace(-30, 30, 61)
     assert ACTIVATIONS[activation](x).isfinite().all()
+
+
+def test_modrelu_shrinks_towards_zero_by_a_learned_bias():
+    """Source: arXiv:1511.06464, eq. (8); near the identity at first, as published."""
+    torch.manual_seed(0)
+    output = Output(3, 3, activation="modrelu", final_act="none")
+    y = torch.tensor([[-2.0, 0.5, 0.001], [1.0, -0.5, 3.0]])
+    assert (output.step(y) - y).abs().max() <= 0.01
+    with torch.no_grad():
+        output.bias.copy_(torch.tensor([-1.5, 0.25, -4.0]))
+    expected = torch.tensor([[-0.5, 0.75, 0.0], [0.0, -0.75, 0.0]])
+    torch.testing.assert_close(output.step(y), expected)
+    torch.testing.assert_close(output(y.t()[:, :, None]), expected.t()[:, :, None])
 
 
 def masks(options):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +11,9 @@ from torch import nn
 
 from s4core.config import ConfigError
 from s4core.train.config import Backend
+
+# A linker that still writes a library does not take so long.
+ABANDONED_S = 60.0
 
 
 def on_backend(model: nn.Module, backend: Backend, device: torch.device) -> Any:
@@ -18,8 +23,26 @@ def on_backend(model: nn.Module, backend: Backend, device: torch.device) -> Any:
     """
     if backend == "eager":
         return model
+    drop_half_written()
     if backend == "compiled":
         return torch.compile(model, dynamic=False)
     if device.type != "cuda":
         raise ConfigError("train.backend", f"graphs needs a GPU, got {device.type}: take compiled.")
     return torch.compile(model, dynamic=False, mode="reduce-overhead")
+
+
+def drop_half_written() -> None:
+    """Take libraries out of the compiler's cache whose maker was killed while it wrote them.
+
+    Every later run of the same model would load them and fail.
+    """
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    for library in Path(cache_dir()).glob("*/*.so"):
+        try:
+            with library.open("rb") as file:
+                whole = file.read(4) == b"\x7fELF"
+            if not whole and time.time() - library.stat().st_mtime > ABANDONED_S:
+                library.unlink()
+        except FileNotFoundError:  # another process was faster
+            continue

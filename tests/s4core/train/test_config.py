@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
 from s4core.config import ConfigError, from_mapping, to_mapping
-from s4core.train.backend import on_backend
+from s4core.train.backend import drop_half_written, on_backend
 from s4core.train.config import TrainConfig
 
 
@@ -45,3 +47,15 @@ def test_the_rates_of_the_state_space_follow_lr_unless_told():
 def test_graphs_are_refused_where_there_is_no_gpu():
     with pytest.raises(ConfigError, match=r"train.backend: graphs needs a GPU, got cpu"):
         on_backend(torch.nn.Linear(1, 1), "graphs", torch.device("cpu"))
+
+
+def test_libraries_that_a_killed_compiler_left_are_dropped(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    (tmp_path / "ab").mkdir()
+    left, fresh, whole = (tmp_path / "ab" / f"{name}.so" for name in ("left", "fresh", "whole"))
+    for library, content in ((left, b""), (fresh, b""), (whole, b"\x7fELF and so on")):
+        library.write_bytes(content)
+        if library is not fresh:
+            os.utime(library, (0, 0))
+    drop_half_written()
+    assert sorted(path.name for path in (tmp_path / "ab").iterdir()) == ["fresh.so", "whole.so"]

@@ -24,6 +24,9 @@ def on_backend(model: nn.Module, backend: Backend, device: torch.device) -> Any:
     if backend == "eager":
         return model
     drop_half_written()
+    # Of one function torch compiles eight versions a process and runs what comes later eagerly:
+    # those of the trial before must not count.
+    torch.compiler.reset()
     if backend == "compiled":
         return torch.compile(model, dynamic=False)
     if device.type != "cuda":

@@ -17,15 +17,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-import yaml
 
-from data_prep import open_dataset
 from s4core import TrainConfig, build
 from s4core.train.fused_model import FusedModel
 from s4core.train.fused_optim import StackedAdamW
 from s4core.train.optim import build_optimizer
 from s4core.train.process import keep_freed_memory
-from sweeps import load_spec, run_inline
 
 # (d_model, batch, length)
 SHAPES = [(64, 16, 784), (32, 8, 256), (16, 4, 128)]
@@ -99,6 +96,9 @@ SWEEPS = {
 
 def sweep(blocks: tuple[str, str, str], fuse: int, home: Path) -> tuple[float, float, float]:
     """CPU seconds of a whole sweep; of its epochs, and what it says that fusing spared."""
+    # Here, so that the rest needs torch and numpy alone.
+    from sweeps import load_spec, run_inline
+
     text = SWEEP.replace("FUSE", str(fuse)).replace("fused", f"fused{fuse}-{time.time_ns()}")
     for key, block in zip(("DATA", "MODEL", "TRAIN"), blocks, strict=True):
         text = text.replace(key, block)
@@ -111,6 +111,10 @@ def sweep(blocks: tuple[str, str, str], fuse: int, home: Path) -> tuple[float, f
 
 
 def prepare(block: str, home: Path) -> None:
+    import yaml
+
+    from data_prep import open_dataset
+
     options = yaml.safe_load(f"{{{block}}}")
     open_dataset(options.pop("name"), options, home=home)
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from fused_trials import CROWDS, as_one, made, one_by_one
 from fused_trials import SHAPES as FUSED_SHAPES
 from kernels import SHAPES, s4, s4d
+from timing import chosen
 
 from s4core import build
 from s4core.nn.ssm_layer import SSMLayer
@@ -144,15 +145,16 @@ def fused() -> None:
 
 
 def main() -> int:
+    parts = {"kernels": kernels, "layers": layers, "models": models, "fused": fused}
+    names = chosen(parts, __doc__)
     if not torch.cuda.is_available():
         print("benchmarks/gpu.py needs a CUDA device: there is none here.", file=sys.stderr)
         return 2
     torch.manual_seed(0)
     torch.set_default_device("cuda")
     print(torch.cuda.get_device_name(), "torch", torch.__version__)
-    chosen = {"kernels": kernels, "layers": layers, "models": models, "fused": fused}
-    for name in sys.argv[1:] or chosen:
-        chosen[name]()
+    for name in names:
+        parts[name]()
     return 0
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 import torch
-from timing import Run, interleaved, peak_in_child, peak_mb
+from timing import Run, chosen, interleaved, peak_in_child, peak_mb
 
 from s4core.ops import diagonal_kernel, dplr_kernel, fft_conv, nplr, truncated_dplr_kernel
 from s4core.ops.cauchy import truncated_dplr_kernel_ref
@@ -108,7 +108,7 @@ def main() -> None:
         run, share = make(case, SHAPES[int(index)], which)
         print(peak_mb(run) * share)
         return
-    for case in sys.argv[1:] or CASES:
+    for case in chosen(CASES, __doc__):
         for index, shape in enumerate(SHAPES):
             made = {which: make(case, shape, which) for which in CASES[case][1]}
             rounds = 3 if shape[-1] > 2000 else 7

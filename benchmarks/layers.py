@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 import torch
-from timing import Run, interleaved, peak_in_child, peak_mb
+from timing import Run, chosen, interleaved, peak_in_child, peak_mb
 
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ops.chunk import chunk_scan
@@ -124,9 +124,9 @@ def main() -> None:
     if sys.argv[1:2] == ["--peak"]:
         print(s5_peak(sys.argv[2], int(sys.argv[3])))
         return
-    chosen = sys.argv[1:] or ["s5", "blocks"]
-    for name in chosen:
-        {"s5": s5, "blocks": blocks}[name]()
+    parts = {"s5": s5, "blocks": blocks}
+    for name in chosen(parts, __doc__):
+        parts[name]()
 
 
 if __name__ == "__main__":

@@ -7,14 +7,27 @@ child's ru_maxrss starts at its parent's, so the kernel's own high-water mark is
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 Run = Callable[[], object]
+
+
+def chosen(parts: Iterable[str], document: str | None) -> list[str]:
+    """The parts that the command line names, all of them if it names none."""
+    parser = argparse.ArgumentParser(
+        description=document, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
+    names: list[str] = parser.parse_args().parts
+    if unknown := [name for name in names if name not in parts]:
+        parser.error(f"no part {unknown[0]!r}: choose from {', '.join(parts)}.")
+    return names or list(parts)
 
 
 def interleaved(variants: Mapping[str, Run], *, rounds: int = 7) -> dict[str, float]:

@@ -164,19 +164,12 @@ class FusedModel:
         return kernels
 
     def _made(self, blocks: Sequence[int], length: int) -> list[Tensor]:
-        names = [f"backbone.blocks.{i}.mixer.ssm" for i in blocks]
-        return wide_kernels(
-            [self._wide[name] for name in names],
-            [
-                {
-                    n.removeprefix(f"{name}."): p
-                    for n, p in self.parameters.items()
-                    if f"{name}." in n
-                }
-                for name in names
-            ],
-            length,
-        )
+        prefixes = [f"backbone.blocks.{i}.mixer.ssm." for i in blocks]
+        own = [
+            {n.removeprefix(prefix): p for n, p in self.parameters.items() if n.startswith(prefix)}
+            for prefix in prefixes
+        ]
+        return wide_kernels([self._wide[prefix[:-1]] for prefix in prefixes], own, length)
 
     def _block(self, index: int, x: Tensor, kernels: Mapping[int, Tensor]) -> Tensor:
         name = f"backbone.blocks.{index}"

@@ -63,9 +63,8 @@ def test_libraries_that_a_killed_compiler_left_are_dropped(tmp_path, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_the_trial_before_does_not_use_up_what_may_be_compiled(monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
-    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
-    for width in (1, 2, 3):
-        run = on_backend(torch.nn.Linear(width, 1), "compiled", torch.device("cpu"))
-        assert run(torch.zeros(2, width)).shape == (2, 1)
+def test_the_trial_before_does_not_use_up_what_may_be_compiled():
+    with torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True):
+        for width in (1, 2, 3):
+            run = on_backend(torch.nn.Linear(width, 1), "compiled", torch.device("cpu"))
+            assert run(torch.zeros(2, width)).shape == (2, 1)

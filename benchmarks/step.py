@@ -25,8 +25,10 @@ def steps_per_second(
     torch.manual_seed(0)
     shape = TaskShape(d_input=16, d_output=16, length=4096, tokens=True, target="step_class")
     model = build(block, shape).eval()
-    torch.compiler.reset()  # of one function a process compiles eight versions
-    step = torch.compile(model.step, fullgraph=True) if compiled else model.step
+    step = model.step
+    if compiled:
+        torch.compiler.reset()  # of one function a process compiles eight versions
+        step = torch.compile(step, fullgraph=True)
     x, state = torch.zeros(batch, dtype=torch.int64), model.initial_state(batch)
     for _ in range(3):
         _, state = step(x, state)

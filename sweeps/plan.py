@@ -77,9 +77,9 @@ class Plan:
         """The plan for people, a few lines."""
         size = self.configurations
         of = "" if size is None else f" of {plural(size, 'configuration')}"
-        needs = [
-            f"{v:g} {_UNITS[k][v != 1]}" for k, v in self.resources.items() if k in _UNITS and v
-        ]
+        cpus, gpus, memory_gb = (self.resources[k] for k in ("cpus", "gpus", "memory_gb"))
+        needs = [plural(float(n), unit) for n, unit in ((cpus, "CPU"), (gpus, "GPU")) if n]
+        needs += [f"{memory_gb:g} GB of memory"] if memory_gb else []
         fuse = self.resources["fuse"]
         who = "each needs" if fuse == 1 else f"up to {fuse} of one shape together need"
         lines = [f"  {plural(self.trials, 'trial')}{of}; {who} {', '.join(needs)}"]
@@ -97,9 +97,6 @@ class Plan:
             less = "" if fuse == 1 else ", less what fusing spares"
             lines.append(f"  about {total} in all with {self.at_once} at once{less}")
         return "\n".join([*lines, *([f"  {self.note}"] if self.note else [])])
-
-
-_UNITS = {"cpus": ("CPU", "CPUs"), "gpus": ("GPU", "GPUs"), "memory_gb": ("GB of memory",) * 2}
 
 
 def make_plan(spec: SweepSpec, home: Path, *, probe: bool = True, fits: int | None = None) -> Plan:

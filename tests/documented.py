@@ -57,5 +57,10 @@ def _lines(text: str, block: int) -> list[Command]:
 
 def mentioned(document: Path) -> list[str]:
     """Every whole `s4sweep ...` command in the running text."""
-    text = _BLOCK.sub("", document.read_text())
-    return [c for c in re.findall(r"`(s4sweep [a-z][^`]*)`", text) if not re.search(r"[\[\].|]", c)]
+    whole = [code for code in inline(document) if re.match("s4sweep [a-z]", code)]
+    return [code for code in whole if not re.search(r"[\[\].|]", code)]
+
+
+def inline(document: Path) -> list[str]:
+    """Everything in the running text that is set as code."""
+    return re.findall(r"`([^`]+)`", _BLOCK.sub("", document.read_text()))

@@ -11,18 +11,14 @@ import sys
 
 import pytest
 
-from tests.documented import DOCUMENTS, ROOT
+from tests.documented import DOCUMENTS, ROOT, commands, inline
 
 
 def _named() -> list[str]:
     """Script and arguments of every `python benchmarks/...` in a document."""
     found = set()
     for path in DOCUMENTS:
-        fences, text = [], path.read_text()
-        for fence in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL):
-            fences += fence.splitlines()
-            text = text.replace(fence, "")
-        for code in [*fences, *re.findall(r"`([^`]+)`", text)]:
+        for code in [*(command.text for command in commands(path)), *inline(path)]:
             if match := re.search(r"python\s+(benchmarks/\w+\.py[^#;&|]*)", code):
                 found.add(" ".join(match[1].split()))
     return sorted(found)

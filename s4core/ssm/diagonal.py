@@ -16,16 +16,7 @@ from ..ops.chunk import ChunkTables, diagonal_tables
 from ..ops.discretize import Discretization, discretize, per_mode
 from ..ops.vandermonde import diagonal_kernel
 from ..shapes import Complex, Float, Tensor
-from .modes import (
-    AbstractModes,
-    ModeOptions,
-    StepState,
-    apart,
-    joined,
-    modal_state,
-    modal_step,
-    parameter,
-)
+from .modes import AbstractModes, ModeOptions, StepState, joined, modal_state, modal_step, parameter
 
 
 @config
@@ -70,12 +61,11 @@ class DiagonalSSM(AbstractModes):
         return A, self.per_feature(B), C, self.steps(rate)
 
     @classmethod
-    def kernels(cls, systems: Sequence[Self], length: int, rate: float = 1.0) -> Sequence[Tensor]:
-        """The kernels (C, H, L) of systems that are alike, made together."""
+    def joint_kernel(cls, systems: Sequence[Self], length: int, rate: float) -> Tensor:
+        """The kernel of systems that are alike as that of one."""
         A, B, C, dt = joined(system.system(rate) for system in systems)
         discretization = systems[0].options.discretize
-        K = diagonal_kernel(A, B, C, dt, length, discretization=discretization)
-        return apart(K, systems)
+        return diagonal_kernel(A, B, C, dt, length, discretization=discretization)
 
     def tables(self, block: int, rate: float = 1.0) -> ChunkTables:
         """The tables of `ops.chunk.chunk_scan` over blocks of `block` steps (a power of two)."""

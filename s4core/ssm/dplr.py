@@ -29,7 +29,7 @@ from ..ops.hippo import low_rank_of
 from ..ops.interleaved import from_interleaved, interleaved
 from ..shapes import Complex, Float, Tensor
 from .inits import HIPPO
-from .modes import AbstractModes, ModeOptions, StepState, apart, joined, parameter
+from .modes import AbstractModes, ModeOptions, StepState, joined, parameter
 
 # -Re A from which float32 sums are within 2e-5 of float64.
 DAMPED = 0.1
@@ -104,18 +104,16 @@ class DplrSSM(AbstractModes):
         return untruncate(self.readout(), first, self.l_max)
 
     @classmethod
-    def kernels(cls, systems: Sequence[Self], length: int, rate: float = 1.0) -> Sequence[Tensor]:
-        """The kernels (C, H, L) of systems that are alike, made together."""
+    def joint_kernel(cls, systems: Sequence[Self], length: int, rate: float) -> Tensor:
+        """The kernel of systems that are alike as that of one."""
         A, P, B, C_tilde, dt = joined(
             (*system.system(), system.readout(), system.steps(rate)) for system in systems
         )
         if length == systems[0].l_max and rate == 1.0:
             is_damped = all(system.is_damped for system in systems)
-            K = truncated_dplr_kernel(A, P, B, C_tilde, dt, length, is_damped=is_damped)
-        else:
-            (C,) = joined((system.plain_readout(),) for system in systems)
-            K = dplr_kernel(A, P, B, C.to(C_tilde.dtype), dt, length)
-        return apart(K, systems)
+            return truncated_dplr_kernel(A, P, B, C_tilde, dt, length, is_damped=is_damped)
+        (C,) = joined((system.plain_readout(),) for system in systems)
+        return dplr_kernel(A, P, B, C.to(C_tilde.dtype), dt, length)
 
     def tables(self, block: int, rate: float = 1.0) -> ChunkTables:
         """The tables of `ops.chunk.chunk_scan` over blocks of `block` steps (a power of two)."""

@@ -18,16 +18,7 @@ from ..ops.discretize import discretize
 from ..ops.dss import dss_kernel, dss_recurrence
 from ..ops.vandermonde import diagonal_kernel
 from ..shapes import Complex, Float, Tensor
-from .modes import (
-    AbstractModes,
-    ModeOptions,
-    StepState,
-    apart,
-    joined,
-    modal_state,
-    modal_step,
-    parameter,
-)
+from .modes import AbstractModes, ModeOptions, StepState, joined, modal_state, modal_step, parameter
 from .transforms import Transform
 
 
@@ -60,15 +51,13 @@ class DssSSM(AbstractModes):
         return max(1, round(self.l_max / rate))
 
     @classmethod
-    def kernels(cls, systems: Sequence[Self], length: int, rate: float = 1.0) -> Sequence[Tensor]:
-        """The kernels (C, H, L) of systems that are alike, made together."""
+    def joint_kernel(cls, systems: Sequence[Self], length: int, rate: float) -> Tensor:
+        """The kernel of systems that are alike as that of one."""
         A, W, dt = joined((s.A(), s.readout(), s.steps(rate)) for s in systems)
         first = systems[0]
         if first.options.form == "softmax":
-            K = dss_kernel(A, W, dt, length, horizon=first._horizon(rate))
-        else:
-            K = diagonal_kernel(A, torch.ones_like(A), W / 2, dt, length)
-        return apart(K, systems)
+            return dss_kernel(A, W, dt, length, horizon=first._horizon(rate))
+        return diagonal_kernel(A, torch.ones_like(A), W / 2, dt, length)
 
     def discretize(
         self, rate: float = 1.0

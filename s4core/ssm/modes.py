@@ -144,12 +144,20 @@ class AbstractModes(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
+    def joint_kernel(
+        cls, systems: Sequence[Self], length: int, rate: float
+    ) -> Float[Tensor, "C J L"]:
+        """The kernel of systems that are alike as that of one, which has all their J features."""
+
+    @classmethod
     def kernels(cls, systems: Sequence[Self], length: int, rate: float = 1.0) -> Sequence[Tensor]:
         """The kernels (C, H, L) of systems that are alike, made together.
 
         What a kernel is made by is some hundred operations, whose start takes longer than their
         work in a small system: those of several layers are done as one of all their features.
         """
+        K = cls.joint_kernel(systems, length, rate)
+        return torch.split(K, [system.d_model for system in systems], 1)
 
     def kernel(self, length: int, rate: float = 1.0) -> Float[Tensor, "C H L"]:
         """The convolution kernel of `length` steps on a grid `rate` times as coarse as training."""
@@ -205,11 +213,6 @@ class AbstractModes(nn.Module, ABC):
 def joined(systems: Iterable[Sequence[Tensor]]) -> list[Tensor]:
     """The tensors (.., H, n) of several systems as those of one, which has all their features."""
     return [t[0] if len(t) == 1 else torch.cat(t, -2) for t in zip(*systems, strict=True)]
-
-
-def apart(K: Float[Tensor, "C H L"], systems: Sequence[AbstractModes]) -> Sequence[Tensor]:
-    """The inverse of `joined` for kernels."""
-    return torch.split(K, [system.d_model for system in systems], 1)
 
 
 def modal_state(

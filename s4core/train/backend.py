@@ -23,15 +23,14 @@ def on_backend(model: nn.Module, backend: Backend, device: torch.device) -> Any:
     """
     if backend == "eager":
         return model
+    if backend == "graphs" and device.type != "cuda":
+        raise ConfigError("train.backend", f"graphs needs a GPU, got {device.type}: take compiled.")
     drop_half_written()
     # Of one function torch compiles eight versions a process and runs what comes later eagerly:
     # those of the trial before must not count.
     torch.compiler.reset()
-    if backend == "compiled":
-        return torch.compile(model, dynamic=False)
-    if device.type != "cuda":
-        raise ConfigError("train.backend", f"graphs needs a GPU, got {device.type}: take compiled.")
-    return torch.compile(model, dynamic=False, mode="reduce-overhead")
+    mode = "reduce-overhead" if backend == "graphs" else None
+    return torch.compile(model, dynamic=False, mode=mode)
 
 
 def drop_half_written() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 
 class ConversionError(ValueError):
@@ -67,6 +68,15 @@ def assign(parameter: Tensor | None, value: Tensor, name: str) -> None:
         parameter.copy_(value)
 
 
+def assign_weight(linear: nn.Linear, value: Tensor, name: str) -> None:
+    """The same for the matrix of a linear map, which may be one with weight norm."""
+    weight = linear.weight
+    assign(weight, value, name)
+    if is_parametrized(linear):
+        # Its weight is made anew at each use; this sets what it is made of.
+        linear.weight = weight
+
+
 def assign_linear(linear: nn.Linear | None, arrays: Arrays, name: str = "") -> None:
     """Load a linear map kept as Linear, as 1x1 convolution, or with weight norm."""
     if linear is None:
@@ -78,6 +88,6 @@ def assign_linear(linear: nn.Linear | None, arrays: Arrays, name: str = "") -> N
         weight = arrays.take(f"{name}weight")
     if weight.ndim == 3 and weight.shape[2] == 1:
         weight = weight[..., 0]
-    assign(linear.weight, weight, f"{name}weight")
+    assign_weight(linear, weight, f"{name}weight")
     if linear.bias is not None:
         assign(linear.bias, arrays.take(f"{name}bias"), f"{name}bias")

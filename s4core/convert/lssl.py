@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from s4core.convert.arrays import Arrays, ConversionError, assign
+from s4core.convert.arrays import Arrays, ConversionError, assign, assign_weight
 from s4core.nn.block import Block
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ssm.dense import DenseSSM
@@ -57,7 +57,7 @@ def load_lssl_layer(block: Block, state: Mapping[str, Any]) -> None:
     if linear is not None:
         channels, features = layer.D.shape
         weight = arrays.take("output_linear.weight").unflatten(1, (features, channels))
-        assign(linear.weight, weight.transpose(1, 2).flatten(1), "output_linear.weight")
+        assign_weight(linear, weight.transpose(1, 2).flatten(1), "output_linear.weight")
         assign(linear.bias, arrays.take("output_linear.bias"), "output_linear.bias")
     arrays.done()
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from s4core.convert.arrays import Arrays, ConversionError, assign
+from s4core.convert.arrays import Arrays, ConversionError, assign, assign_weight
 from s4core.nn.block import Block
 from s4core.nn.model import SequenceModel
 from s4core.nn.norm import Norm
@@ -65,7 +65,7 @@ def _layer(block: Block, params: Arrays, stats: Arrays) -> None:
     if block.output.final_act == "glu":
         halves = [params.below("out1/"), params.below("out2/")]
         weight = torch.cat([half.take("kernel").t() for half in halves])
-        assign(linear.weight, weight, "out1/kernel")
+        assign_weight(linear, weight, "out1/kernel")
         assign(linear.bias, torch.cat([half.take("bias") for half in halves]), "out1/bias")
     else:
         _dense(linear, params.below("out2/"))
@@ -85,5 +85,5 @@ def _system(system: MimoSSM, arrays: Arrays) -> None:
 
 
 def _dense(linear: nn.Linear, arrays: Arrays) -> None:
-    assign(linear.weight, arrays.take("kernel").t(), "kernel")
+    assign_weight(linear, arrays.take("kernel").t(), "kernel")
     assign(linear.bias, arrays.take("bias"), "bias")

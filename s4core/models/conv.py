@@ -12,21 +12,15 @@ from s4core.nn.options import ConvOptions
 
 @config
 class Config(ConvOptions):
-    """kernel_decay: kernels start decaying. kernel_squash: soft threshold of kernel values.
-
-    kernel_dropout: of kernel values, in training.
-    """
+    """kernel_decay: kernels start decaying. kernel_squash: soft threshold of kernel values."""
 
     kernel_decay: bool = True
     kernel_squash: float = 0.003
-    kernel_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kernel_squash < 0.0:
             raise ValueError(f"need kernel_squash >= 0, got {self.kernel_squash}.")
-        if not 0.0 <= self.kernel_dropout < 1.0:
-            raise ValueError(f"need 0 <= kernel_dropout < 1, got {self.kernel_dropout}.")
 
 
 def build(config: Config, shape: TaskShape) -> SequenceModel:
@@ -39,10 +33,8 @@ def build(config: Config, shape: TaskShape) -> SequenceModel:
             channels=config.kernels,
             decay=config.kernel_decay,
             squash=config.kernel_squash,
-            p=config.kernel_dropout,
         )
-        if config.sobolev != 0.0:
-            return conv_layer(system, config)
-        return LongConvLayer(system, bidirectional=config.bidirectional)
+        layer = conv_layer(system, config)
+        return layer if config.sobolev != 0.0 else LongConvLayer(layer)
 
     return stack_model(config, shape, make_mixer)

@@ -38,10 +38,11 @@ class Config(SystemOptions):
             raise ValueError(f"need liquid_degree >= 2, got {self.liquid_degree}.")
         if self.discretize != "bilinear":
             raise ValueError(f"liquid_s4 is bilinear: got discretize={self.discretize!r}.")
-        if self.channels != 1 or self.sobolev != 0.0:
+        if self.channels != 1 or self.sobolev != 0.0 or self.kernel_dropout != 0.0:
             raise ValueError(
-                f"liquid_s4 has one channel and no filter: got channels={self.channels}, "
-                f"sobolev={self.sobolev}."
+                "liquid_s4 has one channel and leaves its kernel as it is: got "
+                f"channels={self.channels}, sobolev={self.sobolev}, "
+                f"kernel_dropout={self.kernel_dropout}."
             )
         if self.bidirectional and self.liquid not in ("pb", "kb"):
             raise ValueError(f"liquid {self.liquid!r} is causal: it needs bidirectional false.")

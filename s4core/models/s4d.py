@@ -24,10 +24,11 @@ class Config(DiagonalOptions, ConvOptions):
         ConvOptions.__post_init__(self)
         DiagonalOptions.__post_init__(self)
         self.copies(self.d_mixer)
-        if self.mode == "scan" and (self.bidirectional or self.sobolev != 0.0):
+        if self.mode == "scan" and (self.bidirectional or self.sobolev or self.kernel_dropout):
             raise ValueError(
-                "mode 'scan' goes forward in time: it needs bidirectional false and sobolev 0, "
-                f"got {self.bidirectional} and {self.sobolev}."
+                "mode 'scan' goes forward in time and has no kernel: it needs bidirectional false, "
+                f"sobolev 0 and kernel_dropout 0, got {self.bidirectional}, {self.sobolev} and "
+                f"{self.kernel_dropout}."
             )
 
 

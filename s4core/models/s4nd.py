@@ -34,8 +34,11 @@ class Config(SystemOptions):
             )
         if any(extent < 1 for extent in self.l_max):
             raise ValueError(f"need l_max >= 1 along every axis, got {list(self.l_max)}.")
-        if self.sobolev != 0.0:
-            raise ValueError(f"s4nd has no filter along its axes: got sobolev={self.sobolev}.")
+        if self.sobolev != 0.0 or self.kernel_dropout != 0.0:
+            raise ValueError(
+                "s4nd leaves the kernels along its axes as they are: got "
+                f"sobolev={self.sobolev}, kernel_dropout={self.kernel_dropout}."
+            )
         if self.block_pool != "none":
             raise ValueError(f"s4nd keeps its axes: got block_pool={self.block_pool!r}.")
 

@@ -67,9 +67,10 @@ class Output(nn.Module):
     channels) is by `final_act`, before branch_dropout: glu a * sigmoid(b), [a, b] = W g; geglu,
     reglu, swiglu the same with gelu, relu, silu of b; half_glu1 g * sigmoid(W g); half_glu2
     y * sigmoid(W g); linear W g; none g. drop_path: probability of a sequence to get 0 instead.
+    weight_norm: W is g V / |V| of each row, V and g learned.
     activation: see ACTIVATIONS; modrelu is sign(y) relu(|y| + bias), a learned bias a channel.
     Source: S4's block; S5, arXiv:2208.04933, appendix G; arXiv:2002.05202 for the gates,
-    arXiv:1511.06464, eq. (8), for modrelu.
+    arXiv:1511.06464, eq. (8), for modrelu; arXiv:1602.07868, eq. (2), for weight_norm.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Output(nn.Module):
         branch_dropout: float = 0.0,
         tie_dropout: bool = True,
         drop_path: float = 0.0,
+        weight_norm: bool = False,
     ) -> None:
         super().__init__()
         if final_act in ("half_glu1", "half_glu2", "none") and d_input != d_model:
@@ -98,6 +100,8 @@ class Output(nn.Module):
             self.bias = nn.Parameter(torch.empty(d_input).uniform_(-0.01, 0.01))
         if final_act != "none":
             self.linear = nn.Linear(d_input, 2 * d_model if final_act in GATES else d_model)
+            if weight_norm:
+                nn.utils.parametrizations.weight_norm(self.linear)
 
     def forward(self, y: Tensor) -> Tensor:
         """Map y (d_input, B, L), channels first, to (d_model, B, L)."""

@@ -61,6 +61,7 @@ class Block(nn.Module):
             branch_dropout=0.0 if rule == "inner" else options.dropout,
             tie_dropout=options.tie_dropout,
             drop_path=options.drop_path * (index - 1) / max(1, options.n_layers - 1),
+            weight_norm=options.weight_norm,
         )
         self.residual = Residual(options.residual, d_model, index)
         has_prenorm = options.prenorm or options.double_norm

@@ -50,7 +50,10 @@ class SobolevSystem(nn.Module):
 
 def conv_layer(system: nn.Module, options: ConvOptions, *, mode: Mode = "auto") -> SSMLayer:
     """Put a system of `options.kernels` kernels into the layer that the options ask for."""
-    if options.sobolev == 0.0:
-        return SSMLayer(system, bidirectional=options.bidirectional, mode=mode)
-    filtered = SobolevSystem(system, options.sobolev, bidirectional=options.bidirectional)
-    return SSMLayer(filtered, bidirectional=True, mode=mode)
+    both_ways = options.bidirectional
+    if options.sobolev != 0.0:
+        system = SobolevSystem(system, options.sobolev, bidirectional=both_ways)
+        both_ways = True
+    return SSMLayer(
+        system, bidirectional=both_ways, mode=mode, kernel_dropout=options.kernel_dropout
+    )

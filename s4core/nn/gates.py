@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s4core.nn.activation import ACTIVATIONS, ActivationName
 from s4core.nn.block import Mixer, State, run, run_piece, run_step
 from s4core.nn.options import StackOptions
 from s4core.nn.short_conv import ShortConv
@@ -18,23 +19,32 @@ def make_gated(make_mixer: MakeMixer, options: StackOptions, d_model: int, l_max
     """Make one mixer, inside of the gates that the options ask for."""
     if options.gates == "gss":
         inner = make_mixer(d_model // options.bottleneck, l_max)
-        return GssMixer(inner, d_model, gate=options.gate, bottleneck=options.bottleneck)
+        return GssMixer(
+            inner,
+            d_model,
+            gate=options.gate,
+            bottleneck=options.bottleneck,
+            gate_act=options.gate_act,
+        )
     if options.gates == "h3":
         return H3Mixer(make_mixer(d_model, l_max), d_model, taps=options.shift_taps)
     return make_mixer(d_model, l_max)
 
 
 class GssMixer(nn.Module):
-    """y = W_out mixer(gelu(W_in x)) * gelu(W_gate x), gate x d_model channels.
+    """y = W_out mixer(gelu(W_in x)) * gate_act(W_gate x), gate x d_model channels.
 
-    The block's own linear map brings them back to d_model.  Source: GSS, arXiv:2206.13947, fig. 1.
+    The block's own linear map brings them back to d_model.
+    Source: GSS, arXiv:2206.13947, fig. 1, where gate_act is gelu.
     """
 
-    def __init__(self, mixer: Mixer, d_model: int, *, gate: int, bottleneck: int) -> None:
+    def __init__(
+        self, mixer: Mixer, d_model: int, *, gate: int, bottleneck: int, gate_act: ActivationName
+    ) -> None:
         super().__init__()
         assert isinstance(mixer, nn.Module)
         self.d_output = gate * d_model
-        self.mixer = mixer
+        self.mixer, self.gate_act = mixer, ACTIVATIONS[gate_act]
         self.to_gate = nn.Linear(d_model, self.d_output)
         self.to_mixer = nn.Linear(d_model, d_model // bottleneck)
         self.from_mixer = nn.Linear(mixer.d_output, self.d_output)
@@ -63,7 +73,7 @@ class GssMixer(nn.Module):
         return F.gelu(self.to_mixer(x))
 
     def _gate(self, x: Tensor, y: Tensor) -> Tensor:
-        gated: Tensor = self.from_mixer(y) * F.gelu(self.to_gate(x))
+        gated: Tensor = self.from_mixer(y) * self.gate_act(self.to_gate(x))
         return gated
 
 

@@ -18,8 +18,8 @@ class LongConv(nn.Module):
     """A kernel of l_max values for each channel and feature, as a system for the SSM layer.
 
     decay: start values fall off as exp(-a l / l_max), a geometric over the features, else uniform
-    in size; squash: values nearer to 0 than this become 0, which is what makes free kernels train;
-    p: dropout of kernel values.  Source: arXiv:2302.06646, section 3 and appendix B.
+    in size; squash: values nearer to 0 than this become 0, which is what makes free kernels train.
+    Source: arXiv:2302.06646, section 3 and appendix B.
     """
 
     ssm_lr_parameters: ClassVar[tuple[str, ...]] = ("K",)
@@ -32,11 +32,10 @@ class LongConv(nn.Module):
         channels: int = 1,
         decay: bool = True,
         squash: float = 0.003,
-        p: float = 0.0,
     ) -> None:
         super().__init__()
         self.d_model, self.channels, self.l_max = d_model, channels, l_max
-        self.squash, self.p = squash, p
+        self.squash = squash
         K = torch.randn(channels, d_model, l_max)
         if decay:
             falls = torch.logspace(0, 2, d_model)[:, None]
@@ -47,8 +46,7 @@ class LongConv(nn.Module):
         """The kernel (channels, H, length); ValueError for a rate other than 1."""
         if rate != 1.0:
             raise ValueError(f"a free kernel belongs to one step size: need rate 1, got {rate:g}.")
-        K = F.softshrink(self.K[..., :length], self.squash)
-        return F.dropout(K, self.p, self.training)
+        return F.softshrink(self.K[..., :length], self.squash)
 
     def initial_state(self, batch: int, rate: float = 1.0) -> State:
         """No inputs yet; a step costs as many products as there were steps, up to l_max."""
@@ -68,10 +66,9 @@ class LongConvLayer(nn.Module):
 
     takes_dt: ClassVar[bool] = False
 
-    def __init__(self, system: LongConv, *, bidirectional: bool = False) -> None:
+    def __init__(self, layer: SSMLayer) -> None:
         super().__init__()
-        self.layer = SSMLayer(system, bidirectional=bidirectional)
-        self.system, self.d_output = system, self.layer.d_output
+        self.layer, self.system, self.d_output = layer, layer.ssm, layer.d_output
 
     def forward(self, x: Tensor, rate: float = 1.0) -> Tensor:
         """Convolve whole sequences (B, L, H)."""

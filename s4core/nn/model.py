@@ -183,5 +183,7 @@ class SequenceModel(nn.Module):
 
 def stack_model(options: StackOptions, shape: TaskShape, make_mixer: MakeMixer) -> SequenceModel:
     """Build the usual model, a stack of blocks around mixers."""
+    if shape.ragged and options.block_pool == "spectral":
+        raise ValueError("a spectral pool needs sequences of one length: this task is ragged.")
     stack = Stack(options, l_max=shape.length, make_mixer=make_mixer)
     return SequenceModel(options, shape, stack)

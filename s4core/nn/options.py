@@ -16,7 +16,7 @@ from s4core.nn.residual import ResidualName
 
 EncoderName = Literal["auto", "linear", "embedding", "onehot", "identity"]
 PoolingName = Literal["mean", "last", "first", "sum"]
-BlockPoolName = Literal["none", "avg", "max", "sample", "linear"]
+BlockPoolName = Literal["none", "avg", "max", "sample", "linear", "spectral"]
 DropoutRule = Literal["standard", "branch", "inner", "s4_head"]
 
 
@@ -41,9 +41,12 @@ class StackOptions:
         final_norm: one more before the decoder, in a prenorm stack. norm: see nn/norm.py;
         norm_momentum: torch's (0.1; S5 publishes 0.05), norm_eps.
     activation, final_act: see nn/activation.py. residual: see nn/residual.py.
+    weight_norm: learn size and direction of the rows of a block's last linear map apart
+        (arXiv:1602.07868).
     gates: what is around the mixer inside of a block; gss: a multiplicative branch of gate x
-        d_model channels, the mixer on d_model / bottleneck (published with activation none and
-        final_act linear); h3: query, key, value, the key through a causal filter of shift_taps.
+        d_model channels through gate_act, the mixer on d_model / bottleneck (published with
+        activation none and final_act linear; `activation` acts on the product); h3: query, key,
+        value, the key through a causal filter of shift_taps.
     ff: a feed-forward block of ff x d_model channels after every mixer's (0 none).
     block_pool, pool_stride, pool_expand, pool_every: shorten the sequence by pool_stride after
         every pool_every-th block, the channels grow by pool_expand; a pool that would leave
@@ -71,9 +74,11 @@ class StackOptions:
     norm_eps: float = 1e-5
     activation: ActivationName = "gelu"
     final_act: FinalName = "glu"
+    weight_norm: bool = False
     residual: ResidualName = "add"
     gates: Literal["none", "gss", "h3"] = "none"
     gate: int = 4
+    gate_act: Literal["none", "gelu", "relu", "silu", "tanh", "sigmoid"] = "gelu"
     bottleneck: int = 4
     shift_taps: int = 4
     ff: int = 0
@@ -94,6 +99,8 @@ class StackOptions:
             self, "d_model", "n_layers", "gate", "bottleneck", "shift_taps",
             "pool_stride", "pool_expand", "pool_every",
         )  # fmt: skip
+        if self.weight_norm and self.final_act == "none":
+            raise ValueError("final_act 'none' has no linear map: it needs weight_norm false.")
         if self.ff < 0:
             raise ValueError(f"need ff >= 0, got {self.ff}.")
         for name in ("dropout", "dropout_input", "drop_path"):
@@ -133,15 +140,19 @@ class ConvOptions(StackOptions):
     channels: kernels for each feature. bidirectional: a second kernel that looks ahead (no step).
     sobolev: exponent of the filter (1 + frequency)^sobolev on the kernels, see nn/frequency.py; a
         filtered kernel looks ahead too, so only 0 can step.
+    kernel_dropout: probability that a value of a kernel is left out of a training step.
     """
 
     channels: int = 1
     bidirectional: bool = False
     sobolev: float = 0.0
+    kernel_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         need_positive(self, "channels")
+        if not 0.0 <= self.kernel_dropout < 1.0:
+            raise ValueError(f"need 0 <= kernel_dropout < 1, got {self.kernel_dropout}.")
         if self.gates == "h3" and self.channels > 1:
             raise ValueError(f"gates h3 needs channels 1, got {self.channels}.")
         if self.gates == "none":

@@ -17,10 +17,11 @@ PoolState = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 
 
 class BlockPool(nn.Module):
-    """Pool every `stride` steps to one: avg, max, sample (the first), or linear.
+    """Pool every `stride` steps to one: avg, max, sample (the first), linear or spectral.
 
     linear stacks the steps of a stride and maps d_model * stride channels to d_model * expand; the
-    others are followed by such a map where expand > 1.
+    others are followed by such a map where expand > 1. spectral keeps the frequencies that the
+    longer step can hold and needs the whole sequence: it cannot step.
     """
 
     def __init__(self, kind: BlockPoolName, d_model: int, *, stride: int, expand: int = 1) -> None:
@@ -36,8 +37,11 @@ class BlockPool(nn.Module):
         """Map (B, L, H) to (B, L // stride, d_output)."""
         h = layout.h_first(x)
         length = h.shape[2] // self.stride
-        pieces = h[:, :, : length * self.stride].reshape(*h.shape[:2], length, self.stride)
-        h = self._reduce(pieces.movedim(-1, 1))
+        h = h[:, :, : length * self.stride]
+        if self.kind == "spectral":
+            h = _without_high_frequencies(h, length)
+        else:
+            h = self._reduce(h.reshape(*h.shape[:2], length, self.stride).movedim(-1, 1))
         return layout.h_last(h if self.linear is None else layout.linear(self.linear, h))
 
     def pool_dt(self, dt: Tensor) -> Tensor:
@@ -46,7 +50,9 @@ class BlockPool(nn.Module):
         return dt[:, : length * self.stride].reshape(len(dt), length, self.stride).sum(-1)
 
     def initial_state(self, batch: int) -> PoolState:
-        """No step waits."""
+        """No step waits; ValueError for a spectral pool."""
+        if self.kind == "spectral":
+            raise ValueError("a spectral pool has no step mode: it needs the whole sequence.")
         return (), ()
 
     def step(
@@ -78,6 +84,14 @@ class BlockPool(nn.Module):
         if self.kind == "avg":
             return pieces.mean(1)
         return pieces.amax(1) if self.kind == "max" else pieces[:, 0]
+
+
+def _without_high_frequencies(x: Tensor, length: int) -> Tensor:
+    """Resample (H, B, L) to `length` steps: a constant stays what it is."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    low = torch.fft.rfft(x.to(wide), norm="forward")[..., : length // 2 + 1]
+    y: Tensor = torch.fft.irfft(low, n=length, norm="forward").to(x.dtype)
+    return y
 
 
 def _after(waiting: tuple[Tensor, ...], x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import dataclasses
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ..ops.chunk import chunk_scan
@@ -34,12 +35,22 @@ class SSMLayer(nn.Module):
     the first; its first value acts at distance one.
     mode: how whole sequences are computed: conv by FFT of the kernel, scan by the recurrence in
     blocks, auto whichever is faster. They agree to rounding.
-    Raises ValueError for a bidirectional layer over an odd number of channels, or as a scan.
+    kernel_dropout: probability that a value of a kernel is left out in training, where `forward`
+    then always convolves; what goes on from a state drops nothing.
+    Raises ValueError for a bidirectional layer over an odd number of channels, and for a scan that
+    is bidirectional or would drop values of a kernel.
     """
 
     takes_dt: ClassVar[bool] = False
 
-    def __init__(self, ssm: Any, *, bidirectional: bool = False, mode: Mode = "auto") -> None:
+    def __init__(
+        self,
+        ssm: Any,
+        *,
+        bidirectional: bool = False,
+        mode: Mode = "auto",
+        kernel_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         if bidirectional and ssm.channels % 2:
             raise ValueError(
@@ -47,7 +58,10 @@ class SSMLayer(nn.Module):
             )
         if bidirectional and mode == "scan":
             raise ValueError("a bidirectional layer needs mode auto or conv: a scan goes one way.")
+        if kernel_dropout > 0.0 and mode == "scan":
+            raise ValueError("kernel_dropout needs mode auto or conv: a scan has no kernel.")
         self.ssm, self.bidirectional, self.mode = ssm, bidirectional, mode
+        self.kernel_dropout = kernel_dropout
         self.channels: int = ssm.channels // 2 if bidirectional else ssm.channels
         self.d_model: int = ssm.d_model
         self.d_output = self.channels * self.d_model
@@ -81,6 +95,7 @@ class SSMLayer(nn.Module):
         if self.is_for_blocks(u.shape[-1], u.device):
             return self._by_blocks(u, None, rate)[0]
         k = self.ssm.kernel(u.shape[-1], rate) if kernel is None else kernel
+        k = F.dropout(k, self.kernel_dropout, self.training)
         reverse = None
         if self.bidirectional:
             k, reverse = k[: self.channels], k[self.channels :]
@@ -119,6 +134,8 @@ class SSMLayer(nn.Module):
         if self.mode != "auto":
             return self.mode == "scan"
         if self.bidirectional or self.channels > 1 or not isinstance(self.ssm, DiagonalSSM):
+            return False
+        if self.training and self.kernel_dropout > 0.0:
             return False
         # Compilers want the one opaque kernel; a GPU's FFT was not measured against blocks.
         eager = device.type == "cpu" and not torch.compiler.is_compiling()

@@ -7,7 +7,7 @@ from typing import Literal
 from s4core.config import config
 from s4core.train.metrics import METRICS
 
-OptimizerName = Literal["adamw", "adam", "sgd", "rmsprop"]
+OptimizerName = Literal["adamw", "adam", "sgd", "rmsprop", "lamb"]
 ScheduleName = Literal[
     "constant", "cosine", "linear", "exponential", "step", "inverse_sqrt", "plateau", "s5"
 ]
@@ -26,7 +26,7 @@ class TrainConfig:
         out, go on from the last epoch with half the batch_size (told in the log and as a metric).
 
     optimizer, lr, weight_decay, betas, momentum (sgd, rmsprop): as in torch; decay is decoupled
-        with adamw only.
+        with adamw only. lamb (arXiv:1904.00962): see train/lamb.py.
     ssm_lr: rate of A, B, dt; None is min(1e-3, lr). ssm_weight_decay: their decay.
     B_lr, dt_lr: rates of B and of dt alone; None is ssm_lr; 0 keeps as it was drawn.
     dt_global: dt learns and decays as the other parameters do (an option of S5).

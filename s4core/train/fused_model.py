@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from s4core.nn.activation import ACTIVATIONS, Output
 from s4core.nn.block import Block
@@ -59,12 +60,16 @@ def _unfusable(block: Any) -> str | None:
         return "only blocks around a plain SSM layer are fused"
     if mixer.mode == "scan":
         return "only convolutions are fused, and this model has mode 'scan'"
+    if mixer.kernel_dropout > 0:
+        return "kernel_dropout is not fused"
     if type(mixer.ssm) not in (DiagonalSSM, DplrSSM) or mixer.channels != 1:
         return "only S4 and S4D of one channel are fused"
     if block.residual.kind != "add" or block.p_before > 0:
         return "only residual 'add' and tied dropout are fused"
     if block.output.drop_path > 0 or block.output.bias is not None:
         return "drop_path and modrelu are not fused"
+    if block.output.linear is not None and is_parametrized(block.output.linear):
+        return "weight_norm is not fused"
     if not block.output.tied and block.output.branch_dropout + block.output.dropout > 0:
         return "only tied dropout is fused"
     norms = [n for n in (block.prenorm, block.postnorm) if n is not None]

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from s4core.train.config import TrainConfig
+from s4core.train.lamb import Lamb
 
 Role = Literal["state", "dt", "input", "output", "bias", "norm", "other"]
 
@@ -109,3 +110,5 @@ def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimiz
             return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=True)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=train.lr, momentum=train.momentum)
+        case "lamb":
+            return Lamb(groups, lr=train.lr, betas=train.betas)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from s4core import TaskShape, build, convert
+from s4core.convert.arrays import Arrays, assign_linear
 from s4core.models import lssl, s4, s5, sashimi
 from s4core.nn.block import Block
 from s4core.nn.options import StackOptions
@@ -368,3 +369,12 @@ def test_a_whole_training_checkpoint_with_encoder_and_decoder(dtype):
     convert.load_s4_model(model, full)
     expected = values["y"].mean(1) @ torch.tensor(weight).t() + 1.0
     assert_close(model(values["x"].to(dtype)), expected)
+
+
+def test_foreign_weights_reach_a_map_with_weight_norm():
+    torch.manual_seed(0)
+    foreign = torch.nn.Linear(3, 4)
+    ours = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 4))
+    assign_linear(ours, Arrays(foreign.state_dict()))
+    x = torch.randn(2, 3)
+    assert_close(ours(x), foreign(x))

@@ -47,7 +47,9 @@ def modes_agree(model, x):
         {"final_act": "reglu"},
         {"channels": 3, "ff": 2},
         {"gates": "gss", "activation": "none", "final_act": "linear"},
+        {"gates": "gss", "gate_act": "sigmoid"},
         {"gates": "h3", "shift_taps": 3},
+        {"weight_norm": True, "prenorm": False},
         {"position": "sinusoid"},
         {"position": "learned", "pooling": "last"},
         {"block_pool": "avg", "pooling": "last"},
@@ -65,6 +67,23 @@ def test_convolution_step_and_pieces_agree_for_every_option(fields):
     x = torch.randn(3, 20, 3, dtype=torch.float64)
     model(x)  # gives batch norm its statistics
     modes_agree(model.eval(), x)
+
+
+def test_weight_norm_starts_as_the_plain_map_and_learns_size_and_direction_apart():
+    torch.manual_seed(0)
+    plain = Output(6, 4)
+    torch.manual_seed(0)
+    normed = Output(6, 4, weight_norm=True)
+    y = torch.randn(6, 2, 9)
+    torch.testing.assert_close(normed(y), plain(y))
+    size, direction = (getattr(normed.linear.parametrizations.weight, f"original{i}") for i in "01")
+    with torch.no_grad():
+        direction *= 3.0
+    torch.testing.assert_close(normed(y), plain(y))
+    with torch.no_grad():
+        size *= 2.0
+        plain.linear.weight *= 2.0
+    torch.testing.assert_close(normed(y), plain(y))
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))

@@ -68,7 +68,7 @@ def test_published_forms_see_the_future_and_survive_a_reload(form, structure, bi
     [
         ({"liquid_degree": 1}, "need liquid_degree >= 2, got 1"),
         ({"discretize": "zoh"}, "liquid_s4 is bilinear"),
-        ({"channels": 2}, "one channel and no filter"),
+        ({"channels": 2}, "one channel and leaves its kernel"),
         ({"bidirectional": True}, "is causal: it needs bidirectional false"),
         ({"liquid": "pb", "liquid_degree": 18}, "at least 21 steps, got 20"),
     ],

@@ -92,6 +92,23 @@ def test_a_bidirectional_layer_does_not_scan():
         SSMLayer(SYSTEMS["s4d"](2), bidirectional=True, mode="scan")
 
 
+def test_kernel_dropout_leaves_values_out_in_training_alone():
+    layer = SSMLayer(SYSTEMS["s4d"](1), kernel_dropout=0.25)
+    impulse = torch.zeros(1, ssm_layer.BLOCK_LENGTH, 4)
+    impulse[:, 0] = 1
+    k = layer.ssm.kernel(impulse.shape[1])[0].t()
+    dropped = layer.train()(impulse)[0]
+    dropped[0] -= layer.D[0]
+    share = (dropped / k)[k.abs() > 1e-6] * 0.75
+    assert ((share.round() - share).abs() < 1e-6).all()
+    assert 0.7 < share.mean() < 0.8
+    whole = layer.eval()(impulse)[0]
+    whole[0] -= layer.D[0]
+    torch.testing.assert_close(whole, k, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="a scan has no kernel"):
+        SSMLayer(layer.ssm, mode="scan", kernel_dropout=0.25)
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_bidirectional_layer_sees_the_future_and_the_past(name):
     layer = SSMLayer(SYSTEMS[name](2), bidirectional=True)

@@ -209,6 +209,8 @@ def test_the_weights_are_those_of_separate_training(tmp_path):
         ({**S4D, "tie_dropout": False}, {}, "only tied dropout"),
         ({**S4D, "drop_path": 0.1}, {}, "drop_path"),
         ({**S4D, "mode": "scan"}, {}, "only convolutions are fused"),
+        ({**S4D, "kernel_dropout": 0.1}, {}, "kernel_dropout is not fused"),
+        ({**S4D, "weight_norm": True}, {}, "weight_norm is not fused"),
         ({"name": "s6", "d_model": 8, "n_layers": 1}, {}, "only blocks around a plain SSM layer"),
         (MODEL, {}, "only stacks of blocks"),
     ],

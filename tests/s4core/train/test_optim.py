@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from s4core.train.config import TrainConfig
+from s4core.train.config import OptimizerName, TrainConfig
+from s4core.train.lamb import Lamb
 from s4core.train.optim import build_optimizer, parameter_groups, rate_and_decay, roles
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -119,7 +121,32 @@ def test_the_order_of_groups_does_not_depend_on_the_settings():
         assert [[n for n, _ in g["params"]] for g in parameter_groups(model, train)] == order
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop"])
+def test_lamb_takes_steps_as_long_as_the_tensors():
+    """Algorithm 2 of arXiv:1904.00962, written out for two steps of one tensor."""
+    torch.manual_seed(0)
+    x = nn.Parameter(torch.randn(5, dtype=torch.float64))
+    begin, gradients = x.detach().clone(), torch.randn(2, 5, dtype=torch.float64)
+    optimizer = Lamb([x], lr=0.1, betas=(0.8, 0.9), weight_decay=0.3)
+    m = v = torch.zeros(5, dtype=torch.float64)
+    expected = begin
+    for t, g in enumerate(gradients, 1):
+        m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g**2
+        r = (m / (1 - 0.8**t)) / ((v / (1 - 0.9**t)).sqrt() + 1e-6) + 0.3 * expected
+        expected = expected - 0.1 * expected.norm() / r.norm() * r
+        x.grad = g.clone()
+        optimizer.step()
+    torch.testing.assert_close(x.detach(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_lamb_moves_a_tensor_of_zeros_and_bounds_the_steps_of_a_large_one():
+    zero, large = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.full((4,), 50.0))
+    zero.grad, large.grad = torch.ones(3), torch.ones(4)
+    Lamb([zero, large], lr=0.1).step()
+    torch.testing.assert_close(zero.detach(), torch.full((3,), -0.1))
+    torch.testing.assert_close(large.detach(), torch.full((4,), 49.5))
+
+
+@pytest.mark.parametrize("name", typing.get_args(OptimizerName))
 def test_every_optimizer_takes_a_step_downhill(name):
     model = nn.Linear(3, 1)
     optimizer = build_optimizer(model, TrainConfig(optimizer=name, lr=0.05))

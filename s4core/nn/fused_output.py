@@ -154,6 +154,7 @@ def _glu_backward(
     y, d_out, x = y.flatten(1), d_out.flatten(1), x.flatten(1) if normed else x
     dy, dWb, d_affine = y.new_empty(y.shape), torch.zeros_like(Wb.t()), torch.zeros_like(affine)
     dx = d_out.new_empty(d_out.shape if normed else 0)
+    W_t = Wb[:, :-1].t().contiguous()
     for c, rows in _blocks(y, shape[2]):
         mine, d = _piece(kept, c), d_out[:, c]
         a, dab = mine[:half], torch.empty_like(mine[: 2 * half])
@@ -171,7 +172,7 @@ def _glu_backward(
         here = y[:, c].contiguous()
         g = _activated(here, inner, rows, approximate)
         dWb.addmm_(g, dab.t())
-        dg = _mask(torch.mm(Wb[:, :-1].t(), dab, out=g[:-1]), inner, rows)
+        dg = _mask(torch.mm(W_t, dab, out=g[:-1]), inner, rows)
         torch.ops.aten.gelu_backward.grad_input(dg, here, approximate=approximate, grad_input=dg)
         dy[:, c] = dg
     dx, dWb = dx.view(half, *shape[1:]) if normed else dx, dWb.t().contiguous()

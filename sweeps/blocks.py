@@ -49,6 +49,13 @@ def metric_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(always), METRICS
 
 
+def is_cost(metric: str) -> bool:
+    """Whether a metric of `metric_names` is better when it is smaller."""
+    from s4core.train.metrics import COSTS
+
+    return metric in COSTS
+
+
 def _name(block: str, config: Mapping[str, Any], allow_imports: bool) -> str:
     name = config.get("name")
     if not isinstance(name, str):

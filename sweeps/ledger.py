@@ -19,24 +19,41 @@ from .types import SweepResult, TrialResult
 
 
 class Ledger:
-    """Reads and writes the study of one sweep; knows nothing of what is to be done next."""
+    """Reads and writes the study of one sweep; knows nothing of what is to be done next.
 
-    def __init__(self, spec: SweepSpec, folder: Path) -> None:
+    Opening one writes nothing: a reader must not wait for a lock.
+    """
+
+    def __init__(self, spec: SweepSpec, folder: Path, *, is_new: bool = False) -> None:
+        """Open the study, or begin it if `is_new`; StudyError if it is gone, or there already."""
         quiet_optuna()
         self.spec = spec
         self.storage: BaseStorage = open_storage(folder, spec.storage)
-        # Nothing is written on opening: a reader must not wait for a lock.
         known = [s.study_name for s in self.storage.get_all_studies()]
-        if spec.name not in known:
-            optuna.create_study(
-                study_name=spec.name,
-                storage=self.storage,
-                directions=["maximize" if o.mode == "max" else "minimize" for o in spec.objectives],
-            )
+        if is_new:
+            self._create(known)
+        elif spec.name not in known:
+            where = "its database (storage)" if spec.storage else str(folder / "study.journal")
+            raise StudyError(f"the study of sweep {spec.name!r} is gone from {where}.")
         self.optuna = optuna.load_study(
             study_name=spec.name, storage=self.storage, sampler=optuna.samplers.RandomSampler()
         )
         self.study_id = self.storage.get_study_id_from_name(spec.name)
+
+    def _create(self, known: list[str]) -> None:
+        if self.spec.name in known:
+            raise StudyError(
+                f"the database (storage) has a study {self.spec.name!r} already, of another home "
+                "or of a sweep that was deleted: choose another `name`, or delete it there with "
+                f"`optuna delete-study --study-name {self.spec.name}`."
+            )
+        optuna.create_study(
+            study_name=self.spec.name,
+            storage=self.storage,
+            directions=[
+                "maximize" if o.mode == "max" else "minimize" for o in self.spec.objectives
+            ],
+        )
 
     def trials(self) -> list[FrozenTrial]:
         """All trials in the order of their numbers; not to be changed."""

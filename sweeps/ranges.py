@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -181,6 +182,9 @@ def _distribution(
         raise ValueError(f"step wants a number, got {step!r}.")
     if step is not None and step <= 0:
         raise ValueError(f"step wants a number > 0, got {step!r}.")
+    # As decimals, which is what was written: 0.3 is not three times 0.1 in binary.
+    if step is not None and (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)):
+        raise ValueError(f"{high} is not reached from {low} in steps of {step}.")
     return FloatDistribution(float(low), float(high), log=kind == "log_uniform", step=step)
 
 

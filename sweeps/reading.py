@@ -10,14 +10,15 @@ from s4core import TrainConfig
 from s4core.config import ConfigError, from_mapping, nearest
 
 from . import catalog
-from .blocks import BLOCKS, BlockError, complete, metric_names
-from .errors import SpecError
+from .blocks import BLOCKS, BlockError, complete, is_cost, metric_names
+from .errors import SpecError, StudyError
 from .expressions import Expression, ExpressionError
 from .home import valid_name
 from .presets import find_preset
 from .ranges import is_range
 from .space import Point, Space, random_suggest
 from .spec import Resources, Search, SweepSpec
+from .storage import check_url
 from .types import Objective
 from .yaml_tree import Path_, YamlTree, dotted
 
@@ -72,7 +73,7 @@ class SpecReader:
             repeat=self._repeat(),
             baselines=self._baselines(),
             warm_start=self._texts("from"),
-            storage=self._text("storage"),
+            storage=self._storage(),
             ran_with=self._ran_with(),
             text=self._tree.text,
         )
@@ -104,8 +105,7 @@ class SpecReader:
             raise self._error(
                 (*at, "metric"), f"{made.metric!r} is not of the validation split: wants val/..."
             )
-        is_cost = made.metric.removeprefix("val/") in ("loss", "mse", "rmse", "mae", "nll", "bpb")
-        if is_cost and made.mode == "max":
+        if is_cost(made.metric.removeprefix("val/")) and made.mode == "max":
             what = "is better when smaller" if "mode" in value else "needs mode: min"
             raise self._error((*at, "metric"), f"{made.metric} {what}; write mode: min.")
         return made
@@ -247,6 +247,15 @@ class SpecReader:
         if value is not None and not isinstance(value, str):
             raise self._error((key,), f"wants text, got {value!r}.")
         return value
+
+    def _storage(self) -> str | None:
+        url = self._text("storage")
+        if url is not None and not url.startswith("env:"):
+            try:
+                check_url(url)
+            except StudyError as error:
+                raise self._error(("storage",), str(error).removeprefix("storage: ")) from error
+        return url
 
     def _whole(self, key: str, default: int, *, low: int) -> int:
         value = self._data.get(key, default)

@@ -21,7 +21,7 @@ from .errors import StudyError
 from .files import read_json
 from .home import sweep_folder, sweep_names
 from .ledger import Ledger
-from .nodes import Normal, Scalar
+from .nodes import QUANTILES, Normal, Scalar
 from .presets import NoSuchPreset, find_preset
 from .space import Misfit, Point, Space
 from .spec import SweepSpec
@@ -156,7 +156,7 @@ def fix(space: Space, values: Mapping[str, Any]) -> dict[str, Scalar]:
     fixed: dict[str, Scalar] = {}
     for name, value in values.items():
         if name in normals:
-            fixed[normals[name].sampled_as] = normals[name].quantile(float(value))
+            fixed[normals[name].sampled_as] = _quantile(normals[name], value)
             continue
         if name not in distributions:
             drawn = {n.sampled_as for n in normals.values()}
@@ -170,6 +170,17 @@ def fix(space: Space, values: Mapping[str, Any]) -> dict[str, Scalar]:
             raise StudyError(f"{name}: {value!r} is outside of {_range(distribution)}.")
         fixed[name] = value
     return fixed
+
+
+def _quantile(normal: Normal, value: Any) -> float:
+    try:
+        quantile = normal.quantile(float(value))
+    except (ValueError, TypeError):
+        raise StudyError(f"{normal.name}: wants a number, got {value!r}.") from None
+    if not QUANTILES._contains(quantile):
+        low, high = normal.value(QUANTILES.low), normal.value(QUANTILES.high)
+        raise StudyError(f"{normal.name}: {value!r} is outside of {low:g} to {high:g}.")
+    return quantile
 
 
 def _range(distribution: BaseDistribution) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     if url is None:
         return JournalStorage(Journal(folder / "study.journal"))
     url = resolved(url)
+    check_url(url)
     options = {} if url.startswith("sqlite") else {"pool_pre_ping": True, "pool_recycle": 1800}
     try:
         return RDBStorage(url, engine_kwargs=options)
@@ -46,6 +48,14 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     except Exception as error:
         # SQLAlchemy's messages hold the URL with its password: name the kind of failure only.
         raise StudyError(f"storage: cannot open the database: {type(error).__name__}.") from error
+
+
+def check_url(url: str) -> None:
+    """Raise StudyError for a file of SQLite that is another one in each folder, or no file."""
+    if url.startswith("sqlite") and not re.match(r"sqlite(\+\w+)?:////", url):
+        raise StudyError(
+            "storage: a SQLite file needs its whole path, as in sqlite:////home/me/studies.db."
+        )
 
 
 def resolved(url: str) -> str:

@@ -42,11 +42,13 @@ WALL_EVERY_S = 30.0
 class Study:
     """One sweep's study; made by `create` or `open`."""
 
-    def __init__(self, spec: SweepSpec, folder: Path, home: Path) -> None:
+    def __init__(
+        self, spec: SweepSpec, folder: Path, home: Path, *, is_new: bool = False
+    ) -> None:
         self.spec = spec
         self.folder = folder
         self.home = home
-        self.ledger = Ledger(spec, folder)
+        self.ledger = Ledger(spec, folder, is_new=is_new)
         self._issued: set[int] = set()
         self._cut: set[int] = set()  # stopped for want of hours
         self._tally = Tally(self.ledger)
@@ -69,7 +71,7 @@ class Study:
             )
         (folder / "trials").mkdir(parents=True, exist_ok=True)
         (folder / "study.journal").unlink(missing_ok=True)  # of a beginning that failed
-        study = cls(spec, folder, home)
+        study = cls(spec, folder, home, is_new=True)
         seeding.seed(study.ledger, home)
         write_text(folder / "sweep.yaml", spec.text)
         write_json(folder / "spec.json", spec.to_json())  # last: it makes the sweep exist

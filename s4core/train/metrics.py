@@ -26,6 +26,9 @@ _KINDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "step_value": (("loss", "mse", "rmse", "mae"), _VALUE_EXTRAS),
 }
 
+# Which of them are better when they are smaller.
+COSTS = ("loss", "perplexity", "bits", "mse", "rmse", "mae")
+
 # What TrainConfig.metrics may ask for, beside what every task of a kind reports.
 METRICS: tuple[str, ...] = (*_CLASS_EXTRAS, *_VALUE_EXTRAS)
 

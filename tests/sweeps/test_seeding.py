@@ -50,6 +50,24 @@ def test_another_sweep_becomes_knowledge_but_no_trial_of_this_one(
 
 
 @pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (5.0, r"model.dropout: 5.0 is outside of 0.035\d* to 0.364\d*"),
+        ("abc", "model.dropout: wants a number, got 'abc'"),
+    ],
+)
+def test_a_normal_parameter_is_enqueued_within_its_quantiles(
+    load: Load, tmp_path: Path, value: object, said: str
+) -> None:
+    study = Study.create(load(TEXT), tmp_path)
+    with pytest.raises(sweeps.StudyError, match=said):
+        study.enqueue({"model.dropout": value})
+    study.enqueue({"model.dropout": 0.21})
+    told = play(study, lambda spec: spec.train["lr"])
+    assert told[0].params["model.dropout"] == pytest.approx(0.21)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("from: one", "from: won", "from: no sweep 'won': choose from one. Did you mean 'one'?"),

@@ -128,6 +128,10 @@ def test_blocks_of_one_name_are_told_apart() -> None:
         ),
         ("{int: [1, 2.5]}", "f.yaml:1: a.int.1: int wants whole numbers, got 2.5."),
         ("{int: [1, 6], step: 2}", "f.yaml:1: a.int: 6 is not reached from 1 in steps of 2."),
+        (
+            "{uniform: [0, 0.5], step: 0.2}",
+            "f.yaml:1: a.uniform: 0.5 is not reached from 0 in steps of 0.2.",
+        ),
         ("{int: 3}", "f.yaml:1: a.int: int wants [low, high], got 3."),
         ("{int: [1, 2], log: true}", "f.yaml:1: a.log: unknown key 'log' beside 'int'."),
         (

@@ -60,6 +60,7 @@ def test_a_spec_round_trips_through_json(load: Load) -> None:
          "min. Did you mean 'max'?"),
         ("val/accuracy", "val/loss", "3: objective.metric: val/loss is better when smaller; write "
          "mode: min."),
+        ("val/accuracy", "val/perplexity", "val/perplexity is better when smaller"),
         ("val/accuracy", "val/acc", "3: objective.metric: no metric 'val/acc': choose from "),
         ("val/accuracy", "val/acuracy", "Did you mean 'val/accuracy'?"),
         ("val/accuracy", "val/f1", "3: objective.metric: val/f1 wants `metrics: [f1]` in train."),

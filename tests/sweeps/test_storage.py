@@ -63,6 +63,37 @@ def test_a_database_that_cannot_be_reached_is_said_without_its_password(
     assert "cannot open the database" in str(caught.value) and "secret" not in str(caught.value)
 
 
+def test_a_study_of_another_home_is_not_taken_over(
+    load: Load, tiny_text: str, tmp_path: Path
+) -> None:
+    spec = load(tiny_text + f"storage: sqlite:///{tmp_path}/studies.db\n")
+    play(Study.create(spec, tmp_path / "one"))
+    with pytest.raises(sweeps.StudyError, match="has a study 'tiny' already, of another home"):
+        Study.create(spec, tmp_path / "two")
+
+
+@pytest.mark.parametrize("storage", ["", "storage: sqlite:///{home}/studies.db\n"])
+def test_a_study_that_is_gone_is_not_begun_again(
+    load: Load, tiny_text: str, tmp_path: Path, storage: str
+) -> None:
+    study = Study.create(load(tiny_text + storage.format(home=tmp_path)), tmp_path)
+    for file in (tmp_path / "studies.db", study.folder / "study.journal"):
+        file.unlink(missing_ok=True)
+    with pytest.raises(sweeps.StudyError, match="the study of sweep 'tiny' is gone from"):
+        Study.open("tiny", tmp_path)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///studies.db", "sqlite://", "sqlite:///:memory:"])
+def test_a_file_of_sqlite_needs_its_whole_path(
+    load: Load, tiny_text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    with pytest.raises(sweeps.SpecError, match=r"storage: a SQLite file needs its whole path"):
+        load(tiny_text + f"storage: '{url}'\n")
+    monkeypatch.setenv("MY_STORAGE", url)
+    with pytest.raises(sweeps.StudyError, match="a SQLite file needs its whole path"):
+        Study.create(load(tiny_text + "storage: {env: MY_STORAGE}\n"), tmp_path)
+
+
 def test_a_database_without_its_driver_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(sweeps.StudyError) as caught:
         open_storage(tmp_path, "oracle+cx_oracle://me:secret@host/studies")

@@ -42,9 +42,7 @@ WALL_EVERY_S = 30.0
 class Study:
     """One sweep's study; made by `create` or `open`."""
 
-    def __init__(
-        self, spec: SweepSpec, folder: Path, home: Path, *, is_new: bool = False
-    ) -> None:
+    def __init__(self, spec: SweepSpec, folder: Path, home: Path, *, is_new: bool = False) -> None:
         self.spec = spec
         self.folder = folder
         self.home = home

@@ -28,7 +28,8 @@ def make_options(cls: type[Any], data: Mapping[str, Any], *, dataset: str) -> An
     """Build the options `cls` from plain data.
 
     Raises DataError, with the option as its `key`, for an unknown option, a value of the wrong
-    type or outside a Literal, and for what `__post_init__` refuses.
+    type or outside a Literal, a seed that numpy's generator does not take, and for what
+    `__post_init__` refuses.
     """
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
@@ -37,6 +38,8 @@ def make_options(cls: type[Any], data: Mapping[str, Any], *, dataset: str) -> An
             choices = nearest(str(key), hints) if hints else "it has none."
             raise DataError(f"{dataset} has no option {key!r}: {choices}", key=str(key))
         values[key] = _convert(value, hints[key], dataset, str(key))
+        if key == "seed" and hints[key] is int and not 0 <= values[key] < 1 << 32:
+            raise DataError(f"{dataset}.seed wants 0 <= seed < 2**32, got {value}.", key="seed")
     try:
         return cls(**values)
     except DataError:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from data_prep import DataError, dataset_card, dataset_names, dataset_options
+from data_prep.describe import options_of
 from data_prep.options import stored_options
 
 
@@ -37,6 +38,15 @@ def test_a_mistake_is_answered_with_the_way_out(name, options, text):
         dataset_options(name, options)
     assert str(caught.value).startswith(text.format(names=", ".join(dataset_names())))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 32])
+@pytest.mark.parametrize("name", [n for n in dataset_names() if "seed" in options_of(n)])
+def test_a_seed_that_no_generator_takes_is_refused_before_a_row_is_drawn(name, seed):
+    with pytest.raises(DataError) as caught:
+        dataset_options(name, {"seed": seed})
+    assert str(caught.value) == f"{name}.seed wants 0 <= seed < 2**32, got {seed}."
+    assert caught.value.key == "seed"
 
 
 def test_views_do_not_change_what_is_stored():

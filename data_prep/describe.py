@@ -116,8 +116,9 @@ def all_cards() -> str:
         ```
 
         Raw files are looked for in the folder that the card names, or where `raw: FOLDER` in the
-        block says. `s4sweep data prepare NAME` downloads what has an address, and makes the
-        prepared files once; options marked as views prepare nothing anew.
+        block says (from the folder of the YAML that says it; `~` is your home). `s4sweep data
+        prepare NAME` downloads what has an address, and makes the prepared files once; options
+        marked as views prepare nothing anew.
         """
     )
     return head + "\n\n" + "\n".join(_section(name) for name in dataset_names())

@@ -24,12 +24,12 @@ def read_tree(path: Path, *, _within: tuple[Path, ...] = ()) -> YamlTree:
     tree = read_yaml(path)
     if not isinstance(tree.data, dict):
         raise SpecError(tree.mark(()), "", f"wants keys and values, got {tree.data!r}.")
-    tree = YamlTree(_absolute_raw(tree.data, path.parent), tree.marks, tree.text)
-    own = tree
+    data = _absolute_raw(fill_environment(tree.data, tree, ()), path.parent)
+    own = tree = YamlTree(data, tree.marks, tree.text)
     for base in reversed(_bases(own, path, (*_within, path.resolve()))):
         tree = merge(base, tree)
     data = {k: v for k, v in tree.data.items() if k not in ("include", "preset")}
-    return YamlTree(fill_environment(data, tree, ()), tree.marks, own.text)
+    return YamlTree(data, tree.marks, own.text)
 
 
 def _bases(tree: YamlTree, path: Path, within: tuple[Path, ...]) -> list[YamlTree]:
@@ -37,6 +37,9 @@ def _bases(tree: YamlTree, path: Path, within: tuple[Path, ...]) -> list[YamlTre
     if "preset" in tree.data:
         bases.append(preset_tree(tree.data["preset"], tree.mark(("preset",))))
     include = tree.data.get("include", [])
+    if not isinstance(include, str | list):
+        what = f"wants the path of a file, or a list of them, got {include!r}."
+        raise SpecError(tree.mark(("include",)), "include", what)
     for i, name in enumerate([include] if isinstance(include, str) else include):
         at: Path_ = ("include",) if isinstance(include, str) else ("include", i)
         if not isinstance(name, str):
@@ -78,17 +81,15 @@ def merge(base: YamlTree, over: YamlTree) -> YamlTree:
 def _absolute_raw(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Read `data.raw` as a path from the file that says it: workers run in other folders."""
 
-    def visit(value: Any) -> Any:
+    def visit(value: Any, is_raw: bool = False) -> Any:
         if isinstance(value, list):
-            return [visit(item) for item in value]
-        if not isinstance(value, dict):
+            return [visit(item, is_raw) for item in value]
+        if isinstance(value, dict):
+            inside = ("raw", "choice") if is_raw else ("raw",)
+            return {key: visit(item, key in inside) for key, item in value.items()}
+        if not is_raw or not isinstance(value, str) or "://" in value:
             return value
-        return {
-            key: str((folder / item).absolute())
-            if key == "raw" and isinstance(item, str) and "://" not in item
-            else visit(item)
-            for key, item in value.items()
-        }
+        return str((folder / os.path.expanduser(value)).absolute())
 
     return {**data, "data": visit(data["data"])} if "data" in data else data
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sweeps
+from sweeps.merging import read_tree
 
 Load = Callable[..., sweeps.SweepSpec]
 
@@ -157,3 +158,35 @@ def test_raw_files_are_looked_for_beside_the_yaml_that_names_them(
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "base.yaml").write_text(text)
     assert load("include: below/base.yaml\nname: x\n").data["raw"] == str(tmp_path / "below/mine")
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        ("~/mine", "{home}/mine"),
+        ("{env: MY_RAW}", "{folder}/csvs"),
+        ("{env: NO_RAW, default: ~/mine}", "{home}/mine"),
+        ("{choice: [csvs, ./other, ~/mine, {env: MY_RAW}]}",
+         ["{folder}/csvs", "{folder}/other", "{home}/mine", "{folder}/csvs"]),
+        ("s3://bucket/csvs", "s3://bucket/csvs"),
+    ],
+)  # fmt: skip
+def test_raw_files_are_where_the_yaml_says_whatever_folder_a_worker_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: str, found: str | list[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MY_RAW", "./csvs")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "base.yaml").write_text(f"data: {{name: smnist, raw: {raw}}}\n")
+    (tmp_path / "sweep.yaml").write_text("include: below/base.yaml\n")
+    said = read_tree(tmp_path / "sweep.yaml").data["data"]["raw"]
+    told = [said] if isinstance(said, str) else said["choice"]
+    places = {"home": tmp_path / "home", "folder": tmp_path / "below"}
+    assert told == [f.format(**places) for f in ([found] if isinstance(found, str) else found)]
+
+
+@pytest.mark.parametrize("include", ["3", "{a: b}", ""])
+def test_what_cannot_be_included_is_one_line(load: Load, include: str) -> None:
+    said = r"1: include: wants the path of a file, or a list of them, got [^\n]*$"
+    with pytest.raises(sweeps.SpecError, match=said):
+        load(f"include: {include}\nname: x\n")

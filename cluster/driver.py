@@ -108,7 +108,7 @@ class Driver:
         self.stop = Interrupts(show, study.spec.name)
         self.placement = placement_of(study.spec)
         self.packing: Packing | None = None
-        self.crews = Crews(study, size=None if settings.only is None else 1)
+        self.crews = Crews(study, only=settings.only)
 
     def run(self) -> Ended:
         """Start Ray, prepare the data, run the trials and test the best of them."""
@@ -222,7 +222,6 @@ class Driver:
         limits = Limits(
             at_once=at_once,
             losses=resources.attempts,
-            only=self.settings.only,
         )
         return Roster(
             self.crews,

@@ -26,13 +26,12 @@ class Limits:
 
     at_once: says how many trials may be out now. same_error: failures in a row with the same error
     that stop the sweep. losses: how often a trial is started again after it lost its worker or
-    node, counted anew after each epoch that it finishes. only: issue this trial and no other.
+    node, counted anew after each epoch that it finishes.
     """
 
     at_once: Callable[[], int]
     same_error: int = 3
     losses: int = 10
-    only: int | None = None
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -72,7 +71,6 @@ class Roster:
         self.progressed = False
         self.has_new_shares = False
         self._packing = packing
-        self._issued = False
         self._job = job
         self._events = events
         self._running: dict[str, Running] = {}
@@ -104,13 +102,10 @@ class Roster:
             return Finished(self.stop_reason or "stopped")
         if len(self._running) >= self.limits.at_once():
             return Waiting("as many trials as fit are running")
-        if self.limits.only is not None and self._issued:
-            return Finished(f"only trial {self.limits.only} was asked for")
         crew = patiently(self.crews.next)
         self._note_pause(crew == PAUSED)
         if not isinstance(crew, Crew):
             return crew
-        self._issued = True
         self._running[tune_id] = Running(crew=crew)
         return self._job(specs=crew.specs, folders=tuple(map(str, crew.folders)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from sweeps.plural import plural
@@ -10,6 +11,33 @@ from . import record
 from .ledger import Ledger
 from .tally import Tally
 from .types import TrialResult, TrialState
+
+WALL_EVERY_S = 30.0
+
+
+class Wall:
+    """The time for which drivers have had a sweep in hand, in seconds."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._since = self._noted = time.monotonic()
+        self._before: float | None = None
+
+    def begin(self) -> None:
+        """Count from now on, on top of what drivers before this one have written."""
+        self._since = time.monotonic()
+        self._before = float(self._ledger.attrs().get(record.WALL, 0.0))
+
+    @property
+    def seconds(self) -> float:
+        """The sum."""
+        return (self._before or 0.0) + time.monotonic() - self._since
+
+    def note(self) -> None:
+        """Write it down, every half a minute: a write waits for the disk."""
+        if self._before is not None and time.monotonic() - self._noted > WALL_EVERY_S:
+            self._ledger.set(record.WALL, self.seconds)
+            self._noted = time.monotonic()
 
 
 class Seconds:

@@ -36,10 +36,11 @@ OUT_OF_MEMORY = ("TooMuchMemory", "OutOfMemoryError", "MemoryError")
 class Crews:
     """Puts the trials that a study hands out together; one for each run of an engine."""
 
-    def __init__(self, study: Study, *, size: int | None = None) -> None:
-        """size: most trials of a crew; None is the sweep's own setting."""
+    def __init__(self, study: Study, *, only: int | None = None) -> None:
+        """only: this trial, which was reopened, and no other."""
         self.study = study
-        self._size = study.spec.resources.fuse if size is None else size
+        self._only = only
+        self._size = study.spec.resources.fuse if only is None else 1
         self._most: dict[str, int] = {}  # by what trials have in common
         self._alone: set[int] = set()
         self._judged: dict[int, int] = {}
@@ -49,7 +50,7 @@ class Crews:
         asked: list[TrialSpec] = []
         members: list[TrialSpec] = []
         try:
-            first = self.study.ask()
+            first = self.study.ask(self._only)
             if not isinstance(first, TrialSpec):
                 return first
             asked.append(first)

@@ -41,9 +41,7 @@ def settle(ledger: Ledger, ended: Sequence[FrozenTrial], sampler: BaseSampler) -
 
 def _repeat(ledger: Ledger, leader: FrozenTrial, result: TrialResult) -> TrialResult | None:
     """Enqueue the other seeds of a configuration, or take the mean once all have ended."""
-    followers = [
-        t for t in ledger.trials() if t.user_attrs.get(record.REPLICATE_OF) == leader.number
-    ]
+    followers = _followers(ledger, leader)
     there = {t.user_attrs[record.SEED] for t in followers}
     first = leader.user_attrs[record.SEED]
     kept = {k: leader.user_attrs[k] for k in (record.CONFIG, record.PARAMS)}
@@ -55,15 +53,38 @@ def _repeat(ledger: Ledger, leader: FrozenTrial, result: TrialResult) -> TrialRe
         return None
     if any(record.RESULT not in t.user_attrs for t in followers):
         return None
-    others = [TrialResult.from_json(t.user_attrs[record.RESULT]) for t in followers]
-    good = [r for r in (result, *others) if r.state in GOOD and r.values]
-    means = tuple(
-        math.fsum(r.values[i] for r in good) / len(good) for i in range(len(good[0].values))
-    )
-    repeats = tuple(r.values[0] for r in good)
-    mean = dataclasses.replace(result, value=means[0], values=means, repeats=repeats)
+    mean = _mean(result, followers)
     ledger.set_trial(leader, record.RESULT, mean.to_json())
     return mean
+
+
+def over_seeds(ledger: Ledger, leader: FrozenTrial, result: TrialResult) -> TrialResult:
+    """What a leader that was continued is judged by: its new result and those of its repeats."""
+    followers = _followers(ledger, leader)
+    return _mean(result, followers) if followers and result.values else result
+
+
+def is_waiting_for_seeds(ledger: Ledger, number: int) -> bool:
+    """Whether the mean over a configuration's seeds is still to be taken."""
+    trial = ledger.trial(number)
+    if ledger.spec.repeat == 1 or record.REPLICATE_OF in trial.user_attrs:
+        return False
+    result = TrialResult.from_json(trial.user_attrs[record.RESULT])
+    return result.state in GOOD and not result.repeats
+
+
+def _followers(ledger: Ledger, leader: FrozenTrial) -> list[FrozenTrial]:
+    return [t for t in ledger.trials() if t.user_attrs.get(record.REPLICATE_OF) == leader.number]
+
+
+def _mean(result: TrialResult, followers: Sequence[FrozenTrial]) -> TrialResult:
+    others = [TrialResult.from_json(t.user_attrs[record.RESULT]) for t in followers]
+    good = [result, *(r for r in others if r.state in GOOD and r.values)]
+    means = tuple(
+        math.fsum(r.values[i] for r in good) / len(good) for i in range(len(result.values))
+    )
+    repeats = tuple(r.values[0] for r in good)
+    return dataclasses.replace(result, value=means[0], values=means, repeats=repeats)
 
 
 def _tell(ledger: Ledger, trial: FrozenTrial, result: TrialResult) -> None:

@@ -20,9 +20,8 @@ from optuna.trial import TrialState as OptunaState
 
 from s4core.config import nearest
 from s4core.train.report import EpochReport
-from sweeps.plural import plural
 
-from . import budgets, record, seeding
+from . import budgets, continuing, record, seeding
 from .errors import Exhausted, StudyError
 from .files import read_json, write_json, write_text
 from .home import sweep_folder, sweep_names
@@ -35,8 +34,6 @@ from .spec import SweepSpec
 from .storage import drop_stale_lock
 from .tally import Tally
 from .types import PAUSED, Finished, SweepResult, TrialResult, TrialSpec, TrialState, Waiting
-
-WALL_EVERY_S = 30.0
 
 
 class Study:
@@ -54,9 +51,7 @@ class Study:
         self._seconds = budgets.Seconds(list(self._tally.results.values()))
         self._proposals: Proposals | None = None
         self._population = population_of(self.ledger, self.trial_folder)
-        self._since = time.monotonic()
-        self._wall_before: float | None = None
-        self._wall_noted = time.monotonic()
+        self._wall = budgets.Wall(self.ledger)
 
     @classmethod
     def create(cls, spec: SweepSpec, home: Path) -> Study:
@@ -96,28 +91,36 @@ class Study:
         """Take the study over from a driver that is gone; to be called with `SweepLock` held."""
         if self.spec.storage is None:
             drop_stale_lock(self.folder)
-        self._since = time.monotonic()
-        self._wall_before = float(self.ledger.attrs().get(record.WALL, 0.0))
+        self._wall.begin()
         self._settle()
 
-    def ask(self) -> TrialSpec | Waiting | Finished:
-        """Say what to run next: orphans, then what was enqueued, then what the sampler proposes."""
+    def ask(self, only: int | None = None) -> TrialSpec | Waiting | Finished:
+        """Say what to run next: what was reopened, then orphans, enqueued trials, new proposals.
+
+        only: this trial, which was reopened, and no other.
+        """
         trials, attrs = self._tally.look(), self.ledger.attrs()
         if attrs.get(record.PAUSED):
             return PAUSED
-        reason = budgets.spent(self.ledger, self._tally, self._wall_s(), self._seconds.total)
+        again = record.reopened(attrs) - self._issued
+        if only is not None:
+            if only in again:
+                return self._issue(trials[only])
+            return self._finished(f"only trial {only} was asked for")
+        reason = budgets.spent(self.ledger, self._tally, self._wall.seconds, self._seconds.total)
+        if not again and self._population is None:
+            again = self._tally.running - self._issued
+        if again:
+            return self._issue(trials[min(again)])
         if self._population is not None:
             member = self._population.ready(self._issued, is_complete=reason is not None)
             if member is not None:
                 return self._issue(member)
-        else:
-            again = (self._tally.running | record.reopened(attrs)) - self._issued
-            if again:
-                return self._issue(trials[min(again)])
         failed = budgets.failed(self.ledger, self._tally)
         if failed is not None:
             return self._finished(failed)
-        for number in sorted(self._tally.waiting):
+        hours = budgets.hours_spent(self.ledger, self._wall.seconds, self._seconds.total)
+        for number in sorted(self._tally.waiting) if hours is None else ():
             started = self._proposer().start(self.ledger, trials[number])
             if started is not None:
                 return self._issue(started)
@@ -133,6 +136,7 @@ class Study:
 
         An epoch that is known changes nothing, so that a restarted trial may say all again.
         """
+        self._wall.note()
         metric = self.spec.objective.metric
         if metric not in report.metrics:
             known = ", ".join(sorted(m for m in report.metrics if m.startswith("val/")))
@@ -153,7 +157,7 @@ class Study:
             return False
         if self.ledger.attrs().get(record.stop_key(number)) is not None:
             return True
-        if budgets.hours_spent(self.ledger, self._wall_s(), self._seconds.total) is not None:
+        if budgets.hours_spent(self.ledger, self._wall.seconds, self._seconds.total) is not None:
             self._cut.add(number)
             return True
         is_judged = record.REPLICATE_OF not in trial.user_attrs and self._population is None
@@ -162,7 +166,10 @@ class Study:
         return bool(self.pruner.prune(self.ledger.optuna, trial))
 
     def tell(self, result: TrialResult) -> TrialResult:
-        """Keep how a trial ended; idempotent. Gives the result as it was kept."""
+        """Keep how a trial ended; idempotent. Gives the result as it was kept, or the failure.
+
+        A trial that fails while it is continued keeps the result that it had.
+        """
         trial = self.ledger.trial(result.number)
         attrs = trial.user_attrs
         is_cut = result.state is TrialState.PRUNED and result.number in self._cut
@@ -182,13 +189,12 @@ class Study:
             self.ledger.set_trial(trial, record.RESULT, kept.to_json())
             self._seconds.end(kept)
         elif self.ledger.attrs().get(record.epochs_key(result.number)) is not None:
-            self.ledger.set(record.revised_key(result.number), kept.to_json())
-            self.ledger.set(record.epochs_key(result.number), None)
+            continuing.close(self.ledger, trial, kept)
         self._settle()
-        self._note_wall()
+        self._wall.note()
         final = self.ledger.result(result.number)
         write_json(self.trial_folder(final.number) / "result.json", final.to_json())
-        return final
+        return kept if kept.state is TrialState.FAILED else final
 
     def release(self, number: int) -> None:
         """Hand a trial back because its worker is lost: `ask` will give it out again."""
@@ -241,13 +247,7 @@ class Study:
 
     def reopen(self, number: int, *, epochs: int) -> TrialSpec:
         """Have a finished trial continued to so many epochs in all; `ask` hands it out first."""
-        result = self.ledger.result(number)
-        if not result.state.is_finished:
-            raise StudyError(f"trial {number} has not ended: `resume` goes on with it.")
-        if epochs <= result.epochs:
-            raise StudyError(f"trial {number} has {plural(result.epochs, 'epoch')}; ask for more.")
-        self.ledger.set(record.stop_key(number), None)  # it was for the run that has ended
-        self.ledger.set(record.epochs_key(number), epochs)
+        continuing.reopen(self.ledger, number, epochs=epochs)
         return self.trial_spec(number)
 
     # Looking -----------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ class Study:
 
     def _issue(self, trial: FrozenTrial) -> TrialSpec:
         self._issued.add(trial.number)
-        if self._population is not None:
+        if self._population is not None and record.is_running(trial):
             return self._population.spec(trial)
         return record.trial_spec(self.spec, trial, self.ledger.attrs())
 
@@ -276,15 +276,6 @@ class Study:
         if self._issued:
             return Waiting(f"{reason}; {len(self._issued)} still running")
         return Finished(reason)
-
-    def _wall_s(self) -> float:
-        return (self._wall_before or 0.0) + time.monotonic() - self._since
-
-    def _note_wall(self) -> None:
-        """Keep the time that drivers spent, every half a minute: a write waits for the disk."""
-        if self._wall_before is not None and time.monotonic() - self._wall_noted > WALL_EVERY_S:
-            self.ledger.set(record.WALL, self._wall_s())
-            self._wall_noted = time.monotonic()
 
     def _settle(self) -> None:
         trials = self._tally.look()

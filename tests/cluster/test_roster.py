@@ -31,7 +31,7 @@ def study(tmp_path: Path) -> Study:
 def roster(study: Study, watcher: Watcher, *, at_once: int = 2, **more: Any) -> Roster:
     is_ours = more.pop("is_ours", lambda: True)
     return Roster(
-        Crews(study),
+        Crews(study, only=more.pop("only", None)),
         watcher,
         job=functools.partial(Job, home=str(study.home)),
         limits=Limits(at_once=lambda: at_once, **more),
@@ -149,9 +149,19 @@ def test_a_metric_that_no_trial_reports_ends_the_sweep_with_its_name(study: Stud
 
 
 def test_only_one_trial_is_issued_when_only_one_was_asked_for(study: Study) -> None:
-    some = roster(study, Watcher(), only=0)
-    assert issue(some, "a") == 0
-    assert isinstance(some.next_job("b"), Finished)
+    first = roster(study, Watcher())
+    for tune_id in ("a", "b"):
+        issue(first, tune_id)
+    first.heard("b", [(1, report(1, stopped_by="epochs"))])
+    first.ended("b")
+    first.abandon()
+    study.reopen(1, epochs=2)
+    some = roster(study, Watcher(), only=1)
+    assert issue(some, "c") == 1, "and not the orphan"
+    assert isinstance(some.next_job("d"), Waiting)
+    some.heard("c", [(1, report(2, stopped_by="epochs"))])
+    some.ended("c")
+    assert isinstance(some.next_job("e"), Finished)
 
 
 def test_a_failure_is_named_by_kind_and_place() -> None:

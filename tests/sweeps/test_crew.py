@@ -124,11 +124,11 @@ def test_nobody_is_lost_when_the_storage_fails_in_between(
 ) -> None:
     crews, ask, asked = Crews(study), study.ask, []
 
-    def failing() -> TrialSpec | Waiting | Finished:
+    def failing(only: int | None = None) -> TrialSpec | Waiting | Finished:
         asked.append(None)
         if len(asked) == 3:
             raise OSError("away")
-        return ask()
+        return ask(only)
 
     monkeypatch.setattr(study, "ask", failing)
     with pytest.raises(OSError, match="away"):

@@ -74,6 +74,12 @@ def test_the_worst_takes_over_the_best_with_varied_settings(load: Load, tmp_path
         assert run(study, spec, value=0.5).state is TrialState.COMPLETED
     assert isinstance(study.ask(), Finished)
     assert [t.epochs for t in study.result().trials] == [6, 6, 6, 6]
+    study.reopen(2, epochs=8)
+    spec = study.ask()
+    assert isinstance(spec, TrialSpec)
+    assert (spec.number, spec.train["epochs"]) == (2, 8)
+    assert run(study, spec, value=0.6).value == 0.6
+    assert isinstance(study.ask(), Finished)
 
 
 def test_a_driver_killed_while_checkpoints_are_exchanged(

@@ -109,6 +109,31 @@ def test_each_configuration_runs_with_several_seeds_and_counts_by_their_mean(
     assert sorted(optuna_values) == sorted(t.value for t in leaders)  # type: ignore[type-var]
 
 
+def test_a_continued_configuration_counts_by_its_new_result_and_its_other_seeds(
+    load: Load, tmp_path: Path
+) -> None:
+    study = Study.create(load(TEXT + "repeat: {seeds: 2}\n"), tmp_path)
+    play(study, lambda spec: 0.5 if spec.seed else 0.6)
+    study.reopen(0, epochs=2)
+    (told,) = play(study, lambda spec: 0.9)
+    assert (told.number, told.repeats) == (0, (0.9, 0.5))
+    assert study.result().trials[0].value == pytest.approx(0.7)
+
+
+def test_a_configuration_is_not_continued_before_its_seeds_have_run(
+    load: Load, tmp_path: Path
+) -> None:
+    study = Study.create(load(TEXT + "repeat: {seeds: 2}\n"), tmp_path)
+    study.recover()
+    asked = study.ask()
+    assert isinstance(asked, TrialSpec)
+    outcome = Outcome(study.spec.objectives)
+    outcome.add(EpochReport(epoch=1, metrics={"val/accuracy": 0.5}, stopped_by="epochs"))
+    study.tell(outcome.result(asked))
+    with pytest.raises(sweeps.StudyError, match="trial 0 waits for its other seeds"):
+        study.reopen(0, epochs=9)
+
+
 def test_a_driver_killed_among_the_seeds_of_a_configuration(load: Load, tmp_path: Path) -> None:
     spec = load(TEXT.replace("trials: 5", "trials: 1") + "repeat: {seeds: 3}\n")
     first = Study.create(spec, tmp_path)
@@ -161,6 +186,16 @@ def test_a_budget_ends_the_sweep(load: Load, tmp_path: Path, extra: str, reason:
         study.tell(outcome.result(asked))
     assert asked == Finished(reason)
     assert i in (0, 2, 3)
+
+
+def test_a_budget_of_hours_keeps_what_was_enqueued_from_starting(
+    load: Load, tmp_path: Path
+) -> None:
+    text = TEXT.replace("trials: 5", "trials: 50, wall_hours: 0.0000001")
+    study = Study.create(load(text), tmp_path)
+    study.enqueue({"train.lr": 0.01})
+    study.recover()
+    assert study.ask() == Finished("1e-07 hours")
 
 
 def test_a_budget_of_hours_also_stops_what_runs(load: Load, tmp_path: Path) -> None:

@@ -18,7 +18,17 @@ import pytest
 
 import sweeps
 from s4core.train.report import EpochReport
-from sweeps import Finished, Outcome, Study, TrialResult, TrialSpec, TrialState, Waiting
+from sweeps import (
+    Finished,
+    Outcome,
+    Study,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+    Waiting,
+    budgets,
+    record,
+)
 
 Load = Callable[..., sweeps.SweepSpec]
 
@@ -204,6 +214,56 @@ def test_a_finished_trial_is_continued_and_its_result_revised(
     assert again is not None
     assert (again.number, again.value, again.epochs) == (best.number, 0.95, 5)
     assert isinstance(study.ask(), Finished)
+
+
+def test_the_trial_that_was_asked_for_is_continued_and_no_orphan_before_it(
+    tiny: sweeps.SweepSpec, tmp_path: Path
+) -> None:
+    first = begin(tiny, tmp_path)
+    orphan, other = first.ask(), first.ask()
+    assert isinstance(orphan, TrialSpec) and isinstance(other, TrialSpec)
+    run(first, other)
+    study = Study.open("tiny", tmp_path)
+    study.recover()
+    study.reopen(other.number, epochs=4)
+    spec = study.ask(only=other.number)
+    assert isinstance(spec, TrialSpec)
+    assert (spec.number, spec.train["epochs"]) == (other.number, 4)
+    assert isinstance(study.ask(only=other.number), Waiting)
+    run(study, spec, curve=[0.1, 0.2, 0.3, 0.4])
+    assert study.ask(only=other.number) == Finished(f"only trial {other.number} was asked for")
+    assert study.ask() == orphan
+
+
+def test_a_trial_that_fails_when_it_is_continued_keeps_what_it_had(
+    tiny: sweeps.SweepSpec, tmp_path: Path
+) -> None:
+    study = begin(tiny, tmp_path)
+    play(study)
+    best = study.best()
+    assert best is not None
+    study.reopen(best.number, epochs=5)
+    spec = study.ask()
+    assert isinstance(spec, TrialSpec)
+    told = run(study, spec, curve=[0.1, 0.2], error="RuntimeError: out of memory")
+    assert (told.state, told.error) == (TrialState.FAILED, "RuntimeError: out of memory")
+    assert Study.open("tiny", tmp_path).best() == best
+    assert isinstance(study.ask(), Finished)
+
+
+def test_the_time_of_a_driver_is_written_down_while_its_trials_run(
+    tiny: sweeps.SweepSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budgets, "WALL_EVERY_S", 0.0)
+    study = begin(tiny, tmp_path)
+    spec = study.ask()
+    assert isinstance(spec, TrialSpec)
+    study.report(spec.number, EpochReport(epoch=1, metrics={"val/accuracy": 0.1}))
+    spent = study._wall.seconds
+    after = Study.open("tiny", tmp_path)
+    after.recover()
+    assert 0.0 < study.ledger.attrs()[record.WALL] <= spent
+    assert after._wall.seconds >= study.ledger.attrs()[record.WALL]
 
 
 def test_the_same_configuration_is_not_run_twice(load: Load, tmp_path: Path) -> None:

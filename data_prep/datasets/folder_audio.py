@@ -27,7 +27,8 @@ from data_prep.transforms import Dense, Stored, Subset, View
 
 SPLITS = ("clips",)
 FOLDS = ("train", "val", "test")
-LISTS = ("", "validation_list.txt", "testing_list.txt")
+LISTS = ("validation_list.txt", "testing_list.txt")
+DRAWN = "let parts be drawn (classes right below that folder, no lists)."
 SOUNDS = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
 
 CARD = DatasetCard(
@@ -36,7 +37,7 @@ CARD = DatasetCard(
     source="your files",
     licence="yours",
     citation="",
-    version=1,
+    version=2,
     shapes="x (length, 1), one of as many classes as there are folders",
     units="samples, normalised over the training rows (normalise: unit) or in [-1, 1)",
     splits={},
@@ -85,6 +86,14 @@ def _has_parts(folder: Path) -> bool:
     return all((folder / name).is_dir() for name in FOLDS)
 
 
+def _has_lists(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in LISTS)
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
 def _sounds(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SOUNDS)
 
@@ -92,18 +101,42 @@ def _sounds(folder: Path) -> list[Path]:
 def sources(raw: Raw) -> tuple[Path, ...]:
     """Return every sound, and the list files."""
     sounds = [path for folder in _classes(raw.folder) for path in _sounds(folder)]
-    lists = [raw.folder / name for name in LISTS[1:] if (raw.folder / name).is_file()]
+    lists = [raw.folder / name for name in LISTS if (raw.folder / name).is_file()]
     return tuple(sounds + lists)
 
 
 def survey(raw: Raw) -> Mapping[str, Any]:
     """Name the classes; say how the parts are told."""
+    for names in (FOLDS, LISTS):
+        lost = [name for name in names if not (raw.folder / name).exists()]
+        if len(lost) == 1:
+            raise DataError(f"folder_audio: {raw.folder} has no {lost[0]}: add it, or {DRAWN}")
     tops = [raw.folder / f for f in FOLDS] if _has_parts(raw.folder) else [raw.folder]
     classes = sorted({c.name for top in tops for c in _classes(top) if _sounds(c)})
     if len(classes) < 2:
         raise DataError(f"folder_audio: {raw.folder} holds {len(classes)} classes, need two.")
-    listed = all((raw.folder / name).is_file() for name in LISTS[1:])
-    return {"classes": classes, "told": len(tops) > 1 or listed}
+    told = len(tops) > 1 or _has_lists(raw.folder)
+    if told:
+        _refuse_untold(raw)
+    return {"classes": classes, "told": told}
+
+
+def _refuse_untold(raw: Raw) -> None:
+    """Say, before a sound is read, which lines name none and which part has none."""
+    files = list(_files(raw))
+    known = {path.relative_to(raw.folder).as_posix() for path, _, _ in files}
+    for name in () if _has_parts(raw.folder) else LISTS:
+        lost = [line for line in _lines(raw.folder / name) if line not in known]
+        if lost:
+            raise DataError(
+                f"folder_audio: {raw.folder / name}: {len(lost)} of its lines name no sound, such "
+                f"as {', '.join(lost[:3])}: write CLASS/FILE with a /, or leave them out."
+            )
+    for fold, part in enumerate(FOLDS):
+        if all(number != fold for _, _, number in files):
+            raise DataError(
+                f"folder_audio: {raw.folder} has no sounds for {part}: add some, or {DRAWN}"
+            )
 
 
 def columns(raw: Raw, split: str) -> dict[str, Column]:
@@ -138,10 +171,9 @@ def _files(raw: Raw) -> Iterator[tuple[Path, str, int]]:
                 yield from ((path, folder.name, fold) for path in _sounds(folder))
         return
     listed: dict[str, int] = {}
-    for fold, name in enumerate(LISTS):
-        if name and (raw.folder / name).is_file():
-            lines = (raw.folder / name).read_text().splitlines()
-            listed |= {line.strip(): fold for line in lines}
+    if _has_lists(raw.folder):
+        for fold, name in enumerate(LISTS, start=1):
+            listed |= dict.fromkeys(_lines(raw.folder / name), fold)
     for folder in _classes(raw.folder):
         for path in _sounds(folder):
             yield path, folder.name, listed.get(path.relative_to(raw.folder).as_posix(), 0)
@@ -164,7 +196,8 @@ def view(stored: Stored) -> View:
     scale, shift = 1 / FULL_SCALE, 0.0
     if options.normalise == "unit":
         mean, std = moments(part, splits[0], len(splits[0]) * options.length)
-        scale, shift = 1 / (FULL_SCALE * float(std[0])), -float(mean[0] / std[0])
+        deviation = max(float(std[0]), 1e-8)
+        scale, shift = 1 / (FULL_SCALE * deviation), -float(mean[0]) / deviation
     parts = zip(FOLDS, splits, strict=True)
     return View(
         task=TaskInfo(

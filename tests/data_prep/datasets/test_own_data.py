@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from data_prep import DataError, open_dataset
+from data_prep.transforms import converted
 
 
 def write_csv(home: Path, lines: list[str]) -> None:
@@ -147,6 +148,50 @@ def test_a_mistake_about_sounds_is_one_line(tmp_path, options, message):
     write_sounds(tmp_path / "raw" / "folder_audio", ["only/1.wav"])
     with pytest.raises(DataError, match=message):
         open_dataset("folder_audio", options, home=tmp_path)
+
+
+def test_lists_decide_which_sounds_validate_and_test(tmp_path):
+    folder = tmp_path / "raw" / "folder_audio"
+    write_sounds(folder, [f"{c}/{i}.wav" for c in "ab" for i in range(4)])
+    (folder / "validation_list.txt").write_text("a/1.wav\nb/1.wav\n\n")
+    (folder / "testing_list.txt").write_text("a/2.wav\n")
+    dataset = open_dataset("folder_audio", {"sample_rate": 8000, "length": 800}, home=tmp_path)
+    assert {n: s.rows for n, s in dataset.splits.items()} == {"train": 5, "val": 2, "test": 1}
+    read_all(dataset)
+
+
+@pytest.mark.parametrize(
+    ("sounds", "lists", "message"),
+    [
+        (["train/a/1.wav", "train/b/1.wav", "val/a/1.txt", "test/a/1.wav"], (),
+         " has no sounds for val: add some"),
+        (["a/1.wav", "a/2.wav", "b/1.wav"], ("", "a/2.wav"), " has no sounds for val: add some"),
+        (["train/a/1.wav", "train/b/1.wav", "test/a/1.wav"], (), " has no val: add it, or let pa"),
+        (["a/1.wav", "b/1.wav"], ("a/1.wav",), " has no testing_list.txt: add it, or let parts be"),
+        (["a/1.wav", "b/1.wav"], ("a/1.wav", "b/1.wav"), " has no sounds for train: add some"),
+        (["a/1.wav", "a/2.wav", "b/1.wav"], ("a\\1.wav\na/3.wav", "a/2.wav"),
+         "validation_list.txt: 2 of its lines name no sound, such as a\\1.wav, a/3.wav: write CLA"),
+    ],
+)  # fmt: skip
+def test_a_part_without_sounds_and_a_line_without_one_are_refused(tmp_path, sounds, lists, message):
+    folder = tmp_path / "raw" / "folder_audio"
+    write_sounds(folder, [name for name in sounds if name.endswith(".wav")])
+    for name in sounds:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    for name, text in zip(("validation_list.txt", "testing_list.txt"), lists, strict=False):
+        (folder / name).write_text(text)
+    with pytest.raises(DataError) as caught:
+        open_dataset("folder_audio", {"sample_rate": 8000, "length": 800}, home=tmp_path)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_silence_stays_silence(tmp_path):
+    for name in [f"{c}/{i}.wav" for c in "ab" for i in range(10)]:
+        path = tmp_path / "raw" / "folder_audio" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.zeros(100), 8000)
+    dataset = open_dataset("folder_audio", {"sample_rate": 8000, "length": 100}, home=tmp_path)
+    assert not converted(read_all(dataset)).x.any()
 
 
 def test_other_raw_files_are_never_taken_for_those_that_are_missing(tmp_path):

@@ -1,24 +1,17 @@
-"""Your own series from CSV files: no code, only options.
-
-wide: a line is a series; `label` is one column, every other one a step.
-long: a line is a step; `series` names the column that tells series apart, `label` the target (one a
-series, or one a step), every other numeric column is a channel, and `time`, if named, makes the
-steps irregular.
-"""
+"""Your own series from CSV files: no code, only options."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 
 from data_prep.arrow import Column
 from data_prep.card import DatasetCard, TaskInfo
+from data_prep.datasets._csv_table import CsvTable
 from data_prep.errors import DataError, nearest
 from data_prep.moments import moments, row_sums, sum_columns
 from data_prep.options import view as view_option
@@ -28,6 +21,7 @@ from data_prep.transforms import Series, Stored, Subset, View
 
 SPLITS = ("series",)
 FOLDS = ("train", "val", "test")
+UNCOUNTED = -100  # the class of a step that no loss counts
 
 CARD = DatasetCard(
     name="csv_series",
@@ -35,7 +29,7 @@ CARD = DatasetCard(
     source="your files",
     licence="yours",
     citation="",
-    version=1,
+    version=2,
     shapes="x (steps, channels), ragged or not; a class or a value, a series or a step",
     units="each channel with mean 0 and deviation 1 over the training series (normalise: unit)",
     splits={},
@@ -46,10 +40,13 @@ CARD = DatasetCard(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """layout: see above; label, series, time, group, split: names of columns. group: rows of a
-    group (a patient, a machine) stay in one part; split: a column that says train, val or test (""
-    draws them). target: what the label is. val, test: shares drawn; seed: of the draw. normalise:
-    "unit" by the training series, or "none"."""
+    """layout: wide, a line is a series and every column but those named here a step; long, a line
+    is a step and such a column a channel. Empty cells at the end of a series are no steps. label,
+    series, time, group, split: names of columns. time makes steps irregular: numbers, or dates and
+    ISO times (then in seconds); group: rows of a group (a patient, a machine) stay in one part;
+    split: a column that says train, val or test ("" draws them). target: what the label is, one a
+    series or one a step (a step without one counts in no loss). val, test: shares drawn; seed: of
+    the draw. normalise: "unit" by the training series, or "none"."""
 
     layout: Literal["wide", "long"] = "wide"
     label: str = "label"
@@ -83,33 +80,23 @@ def sources(raw: Raw) -> tuple[Path, ...]:
 def survey(raw: Raw) -> Mapping[str, Any]:
     """Read the tables once: what the classes, groups and channels are."""
     options: Options = raw.options
-    table = _table(raw)
+    table = CsvTable.read(sources(raw))
     special = {options.label, options.group, options.split} - {""}
     if options.layout == "long":
         special |= {options.series, options.time} - {""}
     for name in special:
-        if name not in table.column_names:
-            raise DataError(f"csv_series: no column {name!r}: {nearest(name, table.column_names)}")
-    channels = [n for n in table.column_names if n not in special]
+        if name not in table.data.column_names:
+            choices = nearest(name, table.data.column_names)
+            raise DataError(f"csv_series: no column {name!r}: {choices}")
+    channels = [n for n in table.data.column_names if n not in special]
     if not channels:
         raise DataError(f"csv_series: no column is left beside {', '.join(sorted(special))}.")
-    classes = sorted({str(v) for v in table[options.label].to_pylist()}) if options.is_class else []
-    groups = sorted({str(v) for v in table[options.group].to_pylist()}) if options.group else []
     return {
         "channels": channels if options.layout == "long" else [options.layout],
-        "classes": classes,
+        "classes": sorted({*table.names(options.label)} - {""}) if options.is_class else [],
         "_steps": channels,
-        "_groups": groups,
         "_table": table,
     }
-
-
-def _table(raw: Raw) -> pa.Table:
-    try:
-        tables = [pyarrow.csv.read_csv(path) for path in sources(raw)]
-        return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"csv_series: {raw.folder}: {error}") from error
 
 
 def columns(raw: Raw, split: str) -> dict[str, Column]:
@@ -129,67 +116,109 @@ def columns(raw: Raw, split: str) -> dict[str, Column]:
 def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
     """Read every series, in the order of its first line."""
     options: Options = raw.options
-    table, facts = raw.facts["_table"], raw.facts
-    x = np.stack([_numbers(table, name) for name in facts["_steps"]], axis=1)
-    y = _labels(table, options, facts["classes"])
+    table: CsvTable = raw.facts["_table"]
+    is_long, by_step = options.layout == "long", options.target.startswith("step")
+    x = np.stack([table.numbers(name) for name in raw.facts["_steps"]], axis=1)
+    times = table.times(options.time) if options.time else None
+    y = _labels(table, options, raw.facts["classes"])
+    once = _told_once(table, options) | ({} if by_step else {"y": (options.label, y)})
     for number, lines in enumerate(_series(table, options)):
-        first = int(lines[0])
-        row: dict[str, Any] = {"group": number, "fold": 0}
-        if options.time:
-            times = _numbers(table, options.time).astype(np.float64)[lines]
-            lines, times = lines[np.argsort(times, kind="stable")], np.sort(times)
-            gaps = np.diff(times)
+        if times is not None:
+            lines = lines[np.argsort(times[lines], kind="stable")]
+        values = x[lines] if is_long else x[lines[0]][:, None]
+        values = values[: _steps(values, lines, raw)]
+        row = {"group": number, "fold": 0, "x": values.reshape(-1), **row_sums(values)}
+        row |= {key: _once(table, *column, lines) for key, column in once.items()}
+        if is_long:
+            lines = lines[: len(values)]
+        if times is not None:
+            gaps = np.diff(times[lines])
             typical = float(np.median(gaps)) if len(gaps) else 1.0
             row["dt"] = np.concatenate([[typical], gaps]).astype(np.float32)
-        values = x[lines] if options.layout == "long" else x[first][:, None]
-        values = values[: _steps(values)]
-        row |= {"x": values.reshape(-1), **row_sums(values)}
-        row["y"] = y[lines] if options.target.startswith("step") else y[first]
-        if options.group:
-            row["group"] = facts["_groups"].index(str(table[options.group][first].as_py()))
-        if options.split:
-            row["fold"] = _fold(str(table[options.split][first].as_py()))
+        if by_step:
+            row["y"] = y[lines]
+            if _is_empty(row["y"]).all():
+                raise table.error(lines[0], "no step of the series has a label: leave it out.")
         yield row
 
 
-def _series(table: pa.Table, options: Options) -> Iterator[np.ndarray]:
+def _series(table: CsvTable, options: Options) -> Iterator[np.ndarray]:
     """Yield the lines of each series."""
     if options.layout == "wide":
-        yield from np.arange(table.num_rows)[:, None]
+        yield from np.arange(table.data.num_rows)[:, None]
         return
-    lines: dict[Any, list[int]] = {}
-    for line, name in enumerate(table[options.series].to_pylist()):
+    lines: dict[str, list[int]] = {}
+    for line, name in enumerate(table.filled(options.series)):
         lines.setdefault(name, []).append(line)
     yield from (np.array(found) for found in lines.values())
 
 
-def _steps(values: np.ndarray) -> int:
+def _steps(values: np.ndarray, lines: np.ndarray, raw: Raw) -> int:
     """Return the steps of a series: empty cells at its end are no steps."""
-    (seen,) = np.where(~np.isnan(values).all(axis=1))
-    steps = int(seen[-1]) + 1 if len(seen) else 0
-    if steps == 0 or np.isnan(values[:steps]).any():
-        raise DataError("csv_series: a series is empty or has an empty cell in its middle.")
+    table: CsvTable = raw.facts["_table"]
+    empty = np.isnan(values)
+    (seen,) = np.where(~empty.all(axis=1))
+    if len(seen) == 0:
+        raise table.error(lines[0], "the series is empty: leave it out.")
+    steps = int(seen[-1]) + 1
+    if empty[:steps].any():
+        step, channel = np.argwhere(empty[:steps])[0]
+        is_long = raw.options.layout == "long"
+        name = raw.facts["_steps"][channel if is_long else step]
+        message = f"the column {name!r} has an empty cell within the series: fill it."
+        raise table.error(lines[step] if is_long else lines[0], message)
     return steps
 
 
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    try:
-        return np.asarray(table[name].cast(pa.float32()).to_numpy(), np.float32)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"csv_series: the column {name!r} is not numeric: {error}.") from error
+def _labels(table: CsvTable, options: Options, classes: list[str]) -> np.ndarray:
+    """Return the label of each line; only those of steps may be empty (UNCOUNTED, or NaN)."""
+    if options.is_class:
+        y = _numbered(table.names(options.label), classes)
+    else:
+        y = table.numbers(options.label)
+    if not options.target.startswith("step"):
+        table.refuse(_is_empty(y), options.label, "is empty", "fill it, or leave the series out")
+    return y
 
 
-def _labels(table: pa.Table, options: Options, classes: list[str]) -> np.ndarray:
-    if not options.is_class:
-        return _numbers(table, options.label)
-    number = {name: place for place, name in enumerate(classes)}
-    return np.array([number[str(v)] for v in table[options.label].to_pylist()], np.int64)
+def _is_empty(y: np.ndarray) -> np.ndarray:
+    return np.asarray(np.isnan(y) if y.dtype.kind == "f" else y == UNCOUNTED)
 
 
-def _fold(name: str) -> int:
-    if name not in FOLDS:
-        raise DataError(f"csv_series: the split column says {name!r}: {nearest(name, FOLDS)}")
-    return FOLDS.index(name)
+def _numbered(names: list[str], choices: Sequence[str]) -> np.ndarray:
+    number = {"": UNCOUNTED, **{name: place for place, name in enumerate(choices)}}
+    return np.array([number[name] for name in names], np.int64)
+
+
+def _told_once(table: CsvTable, options: Options) -> dict[str, tuple[str, np.ndarray]]:
+    """Return the columns that say one thing a series: their names, and a number a line."""
+    found = {}
+    if options.group:
+        names = table.filled(options.group)
+        found["group"] = options.group, _numbered(names, sorted(set(names)))
+    if options.split:
+        names = table.filled(options.split)
+        for line, name in enumerate(names):
+            if name not in FOLDS:
+                message = f"the split column says {name!r}: {nearest(name, FOLDS)}"
+                raise table.error(line, message)
+        found["fold"] = options.split, _numbered(names, FOLDS)
+    return found
+
+
+def _once(table: CsvTable, name: str, values: np.ndarray, lines: np.ndarray) -> Any:
+    """Return the one value of a series; raises DataError where its lines differ."""
+    first = values[lines[0]]
+    differs = values[lines] != first
+    if differs.any():
+        line = lines[differs.argmax()]
+        here, there = table.value(name, line), table.value(name, lines[0])
+        message = (
+            f"the column {name!r} says {here!r}, and {there!r} elsewhere in the series: write one "
+            "(a label for each step wants target: step_class or step_value)."
+        )
+        raise table.error(line, message)
+    return first
 
 
 def view(stored: Stored) -> View:

@@ -92,8 +92,15 @@ def test_a_group_is_in_one_part(tmp_path):
     ("lines", "options", "message"),
     [
         (["lable,a", "x,1"], {}, "no column 'label': choose from a, lable. Did you mean 'lable'?"),
-        (["label,a", "x,one"], {}, "the column 'a' is not numeric"),
-        (["label,a,b,c", "x,1,,2"], {}, "empty cell in its middle"),
+        (["label,a", "x,one"], {}, "data.csv:2: the column 'a' is not numeric (one): mend it, or "),
+        (["label,a,b,c", "", "x,1,,2"], {}, "data.csv:3: the column 'b' has an empty cell within"),
+        (["label,a", "x,1", "x,"], {}, "data.csv:3: the series is empty: leave it out."),
+        (["label,a", "x,1", ",2"], {}, "data.csv:3: the column 'label' is empty: fill it, or leav"),
+        (["label,a", "1,1", ",2"], {}, "data.csv:3: the column 'label' is empty: fill it, or leav"),
+        (["label,a", "1,1", ",2"], {"target": "value"}, "data.csv:3: the column 'label' is empty"),
+        (["label,a", "1,1", "2,inf"], {}, "data.csv:3: the column 'a' is no finite float32 number"),
+        (["label,a", "1,1", "2,1e99"], {}, "column 'a' is no finite float32 number (1e+99): mend"),
+        (["label,a,group", "1,1,p", "2,1,"], {"group": "group"}, ":3: the column 'group' is empty"),
         (["label,a", "x,1"], {}, "1 groups are too few"),
         (["label"], {}, "no column is left beside label"),
         (["label,a,part", "x,1,trian"], {"split": "part"}, "Did you mean 'train'?"),
@@ -105,6 +112,79 @@ def test_a_mistake_in_a_table_is_one_line(tmp_path, lines, options, message):
     with pytest.raises(DataError) as caught:
         open_dataset("csv_series", options, home=tmp_path)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (["s,x,1,0", "s,y,2,0"], {}, "data.csv:3: the column 'label' says 'y', and 'x' elsewhere "
+         "in the series: write one (a label for each step wants target: step_class or step_value)"),
+        (["s,1,1,0", "s,2,2,0"], {"target": "value"}, ":3: the column 'label' says 2, and 1 elsew"),
+        (["s,x,1,p", "s,x,2,q"], {"group": "extra"}, ":3: the column 'extra' says 'q', and 'p' el"),
+        (["s,x,1,val", "s,x,2,test"], {"split": "extra"}, ":3: the column 'extra' says 'test', an"),
+        (["s,x,1,0", ",x,2,0"], {}, ":3: the column 'series' is empty: fill it"),
+        (["s,x,1,0", "s,x,2,"], {"time": "extra"}, ":3: the column 'extra' is empty: every step h"),
+        (["s,x,1,0", "s,x,2,inf"], {"time": "extra"}, ":3: the column 'extra' is no finite number"),
+        (["s,x,1,8:30", "s,x,2,"], {"time": "extra"}, ":2: the column 'extra' is not numeric (8:3"),
+        (["s,x,1,08:30", "s,x,2,08:31"], {"time": "extra"}, "'extra' is not numeric (08:30:00): w"),
+        (["s,x,1,0", "s,,2,0", "t,,1,0"], {"target": "step_class"}, ":4: no step of the series ha"),
+    ],
+)  # fmt: skip
+def test_a_mistake_about_series_of_many_lines_is_one_line(tmp_path, lines, options, message):
+    write_csv(tmp_path, ["series,label,a,extra", *lines])
+    with pytest.raises(DataError) as caught:
+        open_dataset("csv_series", {"layout": "long", **options}, home=tmp_path)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_that_do_not_fit_each_other_are_named(tmp_path):
+    write_csv(tmp_path, ["label,a", "1,1", "2,2"])
+    other = tmp_path / "raw" / "csv_series" / "more.csv"
+    other.write_text("label,a\nx,1\n")
+    with pytest.raises(DataError, match=r"more.csv: .*Field label .*int64 vs string .* one way"):
+        open_dataset("csv_series", home=tmp_path)
+    other.write_text("label,a\n3,4\n\n4,\n")
+    with pytest.raises(DataError, match="more.csv:4: the series is empty"):
+        open_dataset("csv_series", home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("moments", "gaps"),
+    [
+        ([f"{1_700_000_000 + 10 * i}" for i in (0, 1, 3)], [15, 10, 20]),
+        ([f"{1_700_000_000.5 + 10 * i}" for i in (0, 1, 3)], [15, 10, 20]),
+        ([f"{1_700_000_000_123_456_789 + i}" for i in (0, 1, 3)], [1.5, 1, 2]),
+        (["2026-01-31T23:59:59Z", "2026-02-01T00:00:01Z", "2026-02-01T00:00:05Z"], [3, 2, 4]),
+        (["2026-01-31 23:59:59.5", "2026-01-31 23:59:59.75", "2026-02-01"], [0.25, 0.25, 0.25]),
+        (["2026-02-28", "2026-03-01", "2026-03-02"], [86400, 86400, 86400]),
+    ],
+)
+def test_gaps_keep_their_digits_whatever_the_clock(tmp_path, moments, gaps):
+    lines = ["series,label,a,when"]
+    for series in range(10):
+        lines += [f"s{series},{series % 2},{step},{moments[step]}" for step in (2, 0, 1)]
+    write_csv(tmp_path, lines)
+    dataset = open_dataset("csv_series", {"layout": "long", "time": "when"}, home=tmp_path)
+    np.testing.assert_allclose(read_all(dataset).dt, [gaps] * dataset.size("train"), rtol=1e-6)
+
+
+def test_steps_without_a_label_and_empty_lines_at_the_end_count_in_no_loss(tmp_path):
+    lines = ["series,label,a,when"]
+    for series in range(10):
+        lines += [f"s{series},{label},{a},{when}" for label, a, when in
+                  (("x", 1, 0), ("", 2, 1), ("y", 3, 3), ("", "", 9))]  # fmt: skip
+    write_csv(tmp_path, lines)
+    options = {"layout": "long", "time": "when", "target": "step_class"}
+    dataset = open_dataset("csv_series", options, home=tmp_path)
+    batch = read_all(dataset)
+    assert dataset.task.d_output == 2 and batch.y[0].tolist() == [0, -100, 1]
+    assert batch.lengths[0] == 3 and batch.dt[0].tolist() == [1.5, 1, 2]
+
+
+def test_a_channel_of_large_whole_numbers_is_numeric(tmp_path):
+    write_csv(tmp_path, ["label,a", *(f"{i % 2},{20_000_001 + 2 * i}" for i in range(20))])
+    x = read_all(open_dataset("csv_series", {"normalise": "none"}, home=tmp_path)).x
+    assert np.isin(x, np.float32(20_000_001 + 2 * np.arange(20))).all()
 
 
 def write_sounds(folder: Path, names: list[str]) -> None:

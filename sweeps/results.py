@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,7 @@ def compare(studies: Sequence[Study]) -> list[dict[str, Any]]:
     for study in studies:
         result = standing(study)
         best = result.best
-        values = sorted(t.value for t in result.ranked if t.value is not None)
+        values = [t.value for t in result.ranked if t.value is not None]
         test = _kept_test(study, best.number) if best else {}
         metric = result.objective.metric
         rows.append(
@@ -181,7 +182,7 @@ def compare(studies: Sequence[Study]) -> list[dict[str, Any]]:
                 "sweep": study.spec.name,
                 "metric": metric,
                 "best": best.value if best else None,
-                "median": values[len(values) // 2] if values else None,
+                "median": statistics.median(values) if values else None,
                 "test": test.get(metric.replace("val/", "test/", 1)),
                 "trial": best.number if best else None,
                 "trials": len(result.ranked),

@@ -164,6 +164,18 @@ def test_two_sweeps_are_compared(run: tuple[Study, Events], load: Load, home: Pa
     assert "data.name" not in results.differences(studies)
 
 
+def test_the_median_of_an_even_number_of_trials_is_between_the_middle_two(
+    tiny: sweeps.SweepSpec, tmp_path: Path
+) -> None:
+    study = Study.create(tiny, tmp_path)
+    for value in (0.5, 0.6, 0.1, 0.9):
+        spec = study.ask()
+        assert isinstance(spec, TrialSpec)
+        done = TrialState.COMPLETED
+        study.tell(TrialResult(number=spec.number, state=done, value=value, values=(value,)))
+    assert results.compare([study])[0]["median"] == pytest.approx(0.55)
+
+
 def test_an_unfinished_trial_counts_with_the_time_that_it_had(
     tiny: sweeps.SweepSpec, tmp_path: Path
 ) -> None:

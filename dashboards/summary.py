@@ -72,7 +72,7 @@ def _points(result: SweepResult) -> list[runs.Point]:
     for step, trial in enumerate(result.trials, 1):
         counts[trial.state.value] += 1
         seconds += trial.seconds
-        if trial.value is not None and trial.state is not TrialState.FAILED:
+        if trial.is_ranked and trial.value is not None:
             best = trial.value if goal.is_better(trial.value, best) else best
         values = {f"sweep/trials_{state}": float(count) for state, count in counts.items()}
         values["sweep/trial_hours"] = seconds / 3600

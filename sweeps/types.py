@@ -103,6 +103,15 @@ class TrialResult:
         """Standard deviation over the seeds; None for a configuration that ran once."""
         return statistics.stdev(self.repeats) if len(self.repeats) > 1 else None
 
+    @property
+    def is_ranked(self) -> bool:
+        """Whether it may be the best: it has a value, did not fail and is no other one's repeat."""
+        return (
+            self.value is not None
+            and self.state is not TrialState.FAILED
+            and self.replicate_of is None
+        )
+
     def saved_s(self, asked: int | None) -> float:
         """Seconds of the epochs up to `asked` that pruning or patience spared, at its mean for one.
 
@@ -139,11 +148,7 @@ class SweepResult:
     def ranked(self) -> tuple[TrialResult, ...]:
         """The trials that have a value, best first; repeats count through their mean."""
         sign = -1.0 if self.objective.mode == "max" else 1.0
-        scored = [
-            t
-            for t in self.trials
-            if t.value is not None and t.state is not TrialState.FAILED and t.replicate_of is None
-        ]
+        scored = [t for t in self.trials if t.is_ranked]
         return tuple(sorted(scored, key=lambda t: sign * float(t.value or 0.0)))
 
     @property

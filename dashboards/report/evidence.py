@@ -10,7 +10,7 @@ from typing import Any
 from dashboards import runs
 from dashboards.record import Line, SweepRecord, TrialRecord
 from sweeps.files import read_json
-from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec, TrialState
+from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,12 +95,12 @@ class Evidence:
 
     @property
     def scored(self) -> list[Trial]:
-        """The trials that have a value and did not fail, by number."""
-        return [
-            t
-            for t in self.trials
-            if t.result.value is not None and t.result.state is not TrialState.FAILED
-        ]
+        """The trials that have a value and did not fail, by number.
+
+        A configuration that ran with several seeds is one of them, with its mean: its repeats would
+        pass for further trials, and a lucky one for the best.
+        """
+        return [t for t in self.trials if t.result.is_ranked]
 
     @property
     def families(self) -> list[str]:

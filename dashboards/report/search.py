@@ -24,7 +24,7 @@ def rate(evidence: Evidence) -> list[Importance]:
 
 
 def history(evidence: Evidence) -> list[Figure]:
-    """What each trial came to, and the best so far in the order in which they ended."""
+    """What each trial came to, and the best so far in the order of their numbers."""
     scored = evidence.scored
     if not scored:
         return []

@@ -85,8 +85,9 @@ def end_trial(
     epochs: int = 4,
     state: TrialState = TrialState.COMPLETED,
     error: str | None = None,
+    **more: object,
 ) -> None:
-    """result.json, and best.pt."""
+    """result.json (`more`: what else it says), and best.pt."""
     trial = folder / "trials" / f"{number:04d}"
     spec = TrialSpec.from_json(json.loads((trial / "spec.json").read_text()))
     result = TrialResult(
@@ -101,7 +102,23 @@ def end_trial(
         ended=START + 100 * number + 10 * epochs + 1,
     )
     (trial / "best.pt").write_bytes(b"weights")
-    (trial / "result.json").write_text(json.dumps(result.to_json()))
+    (trial / "result.json").write_text(json.dumps({**result.to_json(), **more}))
+
+
+def make_repeated_sweep(home: Path, name: str = "demo") -> Path:
+    """Two configurations of two seeds: the best mean is 0.8, a lucky seed (trial 2) has 0.95."""
+    folder = make_sweep(home, name, trials=0)
+    known: list[dict[str, object]] = [
+        {"value": 0.8, "repeats": [0.65, 0.95]},
+        {"value": 0.7, "repeats": [0.7, 0.7]},
+        {"value": 0.95, "replicate_of": 0},
+        {"value": 0.7, "replicate_of": 1},
+    ]
+    for number, result in enumerate(known):
+        start_trial(folder, number)
+        add_epoch(folder, number, 1)
+        end_trial(folder, number, epochs=1, **result)  # type: ignore[arg-type]
+    return folder
 
 
 def drive(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import sweep_folders
 
 from dashboards.record import SweepRecord
-from dashboards.report import training, write_report
+from dashboards.report import search, training, write_report
 from dashboards.report.evidence import gather
 from dashboards.report.page import script_json
 from sweeps.types import TrialState
@@ -105,6 +105,15 @@ def test_a_sweep_that_has_just_begun_has_a_report(tmp_path: Path, trials: int) -
     text, data = page(tmp_path, "demo")
     assert "still running" in text
     assert len(data["trials"]) == trials
+
+
+def test_repeats_with_further_seeds_pass_for_no_trials_in_the_figures(tmp_path: Path) -> None:
+    folder = sweep_folders.make_repeated_sweep(tmp_path)
+    evidence = gather(SweepRecord(folder))
+    assert [t.number for t in evidence.scored] == [0, 1]
+    (figure,) = search.history(evidence)
+    (front,) = [trace for trace in figure.traces if trace["name"] == "best so far"]
+    assert front["y"] == [0.8, 0.8]
 
 
 def test_time_is_accounted_for(tmp_path: Path) -> None:

@@ -81,6 +81,15 @@ def test_the_summary_has_the_best_so_far_the_counts_and_the_leaderboard(home: Pa
     assert paths == {"sweep.yaml", "leaderboard.json", "report.html"}
 
 
+def test_the_best_so_far_is_a_mean_over_seeds_and_no_lucky_seed(home: Path) -> None:
+    sweep_folders.make_repeated_sweep(home)
+    summary = runs(home, sync(home, "demo"))["00-summary"]
+    assert history(home, summary, "sweep/best") == [(n, 0.8) for n in (1, 2, 3, 4)]
+    assert summary.data.tags["best_value"] == "0.8"
+    hours = summary.data.metrics["sweep/trial_hours"]
+    assert hours == pytest.approx(4 * 9 / 3600), "the seeds' time has been spent all the same"
+
+
 def test_sending_again_changes_nothing(home: Path) -> None:
     folder = sweep_folders.make_sweep(home)
     before = runs(home, sync(home, "demo"))

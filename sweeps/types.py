@@ -146,10 +146,13 @@ class SweepResult:
 
     @property
     def ranked(self) -> tuple[TrialResult, ...]:
-        """The trials that have a value, best first; repeats count through their mean."""
+        """The trials that have a value, best first; repeats count through their mean.
+
+        Of equals the lower number is first, in whichever order the trials are given.
+        """
         sign = -1.0 if self.objective.mode == "max" else 1.0
         scored = [t for t in self.trials if t.is_ranked]
-        return tuple(sorted(scored, key=lambda t: sign * float(t.value or 0.0)))
+        return tuple(sorted(scored, key=lambda t: (sign * float(t.value or 0.0), t.number)))
 
     @property
     def best(self) -> TrialResult | None:

@@ -16,6 +16,8 @@ import sweep_folders
 
 from dashboards import sender as sender_module
 from dashboards.errors import ShipperBusy
+from dashboards.leaderboard import ranking
+from dashboards.record import SweepRecord
 from dashboards.shipper import Shipper, lag, start_shipper, sync
 from dashboards.store import open_client
 from sweeps.types import TrialState
@@ -88,6 +90,19 @@ def test_the_best_so_far_is_a_mean_over_seeds_and_no_lucky_seed(home: Path) -> N
     assert summary.data.tags["best_value"] == "0.8"
     hours = summary.data.metrics["sweep/trial_hours"]
     assert hours == pytest.approx(4 * 9 / 3600), "the seeds' time has been spent all the same"
+
+
+def test_of_two_equal_trials_the_first_by_number_is_the_best_whichever_ended_first(
+    home: Path,
+) -> None:
+    folder = sweep_folders.make_sweep(home, trials=0)
+    for number, ended in ((0, 200.0), (1, 100.0)):
+        sweep_folders.start_trial(folder, number)
+        sweep_folders.end_trial(folder, number, value=0.9, ended=sweep_folders.START + ended)
+    summary = runs(home, sync(home, "demo"))["00-summary"]
+    assert summary.data.tags["best_trial"] == "0000"
+    (first, *_) = ranking(SweepRecord(folder).ended())
+    assert first.number == 0
 
 
 def test_sending_again_changes_nothing(home: Path) -> None:

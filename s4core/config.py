@@ -189,3 +189,5 @@ class TaskShape:
         for name in ("d_input", "d_output", "length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"need {name} >= 1, got {getattr(self, name)}.")
+        if self.axes and math.prod(self.axes) != self.length:
+            raise ValueError(f"need axes whose product is length {self.length}, got {self.axes}.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def generate(
     The model answers at every step with the logits of the next token (target "step_class", tokens).
     temperature: 0 takes the likeliest token. top_p: sample among the likeliest tokens that together
     have at least this probability. generator: makes the draw repeatable; on the model's device.
-    Raises ValueError for a model or a prefix that cannot be continued.
+    The model runs in eval mode. Raises ValueError for a model or a prefix that cannot be continued.
     """
     shape = model.shape
     if not shape.tokens or shape.target != "step_class" or shape.d_output != shape.d_input:
@@ -59,15 +61,16 @@ def generate(
         )
     if temperature < 0.0 or not 0.0 < top_p <= 1.0:
         raise ValueError(f"need temperature >= 0 and 0 < top_p <= 1, got {temperature=}, {top_p=}.")
-    logits, state = model.forward_with_state(prefix, model.initial_state(prefix.shape[0]))
-    logits = logits[:, -1]
     tokens, log_prob = [prefix], torch.zeros(prefix.shape[0], device=prefix.device)
-    for number in range(length):
-        token = _draw(logits, temperature, top_p, generator)
-        log_prob += torch.log_softmax(logits.float(), -1).gather(1, token[:, None])[:, 0]
-        tokens.append(token[:, None])
-        if number + 1 < length:
-            logits, state = model.step(token, state)
+    with _in_eval_mode(model):
+        logits, state = model.forward_with_state(prefix, model.initial_state(prefix.shape[0]))
+        logits = logits[:, -1]
+        for number in range(length):
+            token = _draw(logits, temperature, top_p, generator)
+            log_prob += torch.log_softmax(logits.float(), -1).gather(1, token[:, None])[:, 0]
+            tokens.append(token[:, None])
+            if number + 1 < length:
+                logits, state = model.step(token, state)
     return Samples(tokens=torch.cat(tokens, 1), log_prob=log_prob)
 
 
@@ -98,6 +101,16 @@ def generate_kept(
         generator=torch.Generator(where).manual_seed(seed),
     )
     return samples.tokens.cpu().numpy(), samples.log_prob.cpu().numpy()
+
+
+@contextlib.contextmanager
+def _in_eval_mode(model: SequenceModel) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def _draw(

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+
+from s4core.nn import layout
 
 
 class ConversionError(ValueError):
@@ -70,11 +71,9 @@ def assign(parameter: Tensor | None, value: Tensor, name: str) -> None:
 
 def assign_weight(linear: nn.Linear, value: Tensor, name: str) -> None:
     """The same for the matrix of a linear map, which may be one with weight norm."""
-    weight = linear.weight
+    weight = torch.empty_like(linear.weight)
     assign(weight, value, name)
-    if is_parametrized(linear):
-        # Its weight is made anew at each use; this sets what it is made of.
-        linear.weight = weight
+    layout.set_weight(linear, weight)
 
 
 def assign_linear(linear: nn.Linear | None, arrays: Arrays, name: str = "") -> None:

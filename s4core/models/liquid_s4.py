@@ -51,13 +51,13 @@ class Config(SystemOptions):
 def build(config: Config, shape: TaskShape) -> SequenceModel:
     """Build Liquid-S4 for a task; ValueError says what cannot be."""
     published = config.liquid in ("pb", "kb")
-    if published and shape.length < config.liquid_degree + 3:
-        raise ValueError(
-            f"liquid {config.liquid!r} of degree {config.liquid_degree} needs sequences of "
-            f"at least {config.liquid_degree + 3} steps, got {shape.length}."
-        )
 
     def make_mixer(d_model: int, l_max: int) -> Mixer:
+        if published and l_max < config.liquid_degree + 3:
+            raise ValueError(
+                f"liquid {config.liquid!r} of degree {config.liquid_degree} needs sequences of "
+                f"at least {config.liquid_degree + 3} steps, got {l_max}."
+            )
         system = make_system(config, d_model, l_max=l_max, kernels=config.kernels)
         if published:
             return PublishedLiquidLayer(

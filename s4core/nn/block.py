@@ -85,7 +85,7 @@ class Block(nn.Module):
         if kernel is not None:
             y = self.mixer(u, rate, kernel=kernel)  # type: ignore[call-arg]
         else:
-            y = run(self.mixer, u, rate, dt)
+            y = run(self.mixer, u, rate, layout.even_dt(dt, lengths), lengths)
         return layout.h_last(self._leave(layout.h_first(x), layout.h_first(y)))
 
     def initial_state(self, batch: int) -> State:
@@ -128,9 +128,17 @@ class Block(nn.Module):
         return z if self.postnorm is None else self.postnorm(z)  # type: ignore[no-any-return]
 
 
-def run(mixer: Mixer, x: Tensor, rate: float, dt: Tensor | None) -> Tensor:
-    """Call a mixer, with dt where there is one (the model's constructor saw that it takes it)."""
-    y: Tensor = mixer(x, rate) if dt is None else mixer(x, rate, dt=dt)  # type: ignore[call-arg]
+def run(
+    mixer: Mixer, x: Tensor, rate: float, dt: Tensor | None, lengths: Tensor | None = None
+) -> Tensor:
+    """Call a mixer, with dt where there is one (the model's constructor saw that it takes it).
+
+    lengths go to a mixer whose class says `takes_lengths = True`.
+    """
+    more = {} if dt is None else {"dt": dt}
+    if lengths is not None and getattr(mixer, "takes_lengths", False):
+        more["lengths"] = lengths
+    y: Tensor = mixer(x, rate, **more)
     return y
 
 

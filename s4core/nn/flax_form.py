@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from s4core.nn import layout
 from s4core.nn.norm import Norm
 
 # Standard deviation of a standard normal cut at 2.
@@ -20,7 +21,9 @@ def in_flax_form(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear):
             sigma = module.in_features**-0.5 / _TRUNCATED
-            nn.init.trunc_normal_(module.weight, std=sigma, a=-2.0 * sigma, b=2.0 * sigma)
+            weight = torch.empty_like(module.weight)
+            nn.init.trunc_normal_(weight, std=sigma, a=-2.0 * sigma, b=2.0 * sigma)
+            layout.set_weight(module, weight)
             if module.bias is not None:
                 module.bias.zero_()
         if isinstance(module, Norm):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s4core.nn import layout
 from s4core.nn.activation import ACTIVATIONS, ActivationName
 from s4core.nn.block import Mixer, State, run, run_piece, run_step
 from s4core.nn.options import StackOptions
@@ -34,9 +36,12 @@ def make_gated(make_mixer: MakeMixer, options: StackOptions, d_model: int, l_max
 class GssMixer(nn.Module):
     """y = W_out mixer(gelu(W_in x)) * gate_act(W_gate x), gate x d_model channels.
 
-    The block's own linear map brings them back to d_model.
+    The block's own linear map brings them back to d_model. The inner mixer sees 0 at and beyond
+    `lengths`, where the biases would not be.
     Source: GSS, arXiv:2206.13947, fig. 1, where gate_act is gelu.
     """
+
+    takes_lengths: ClassVar[bool] = True
 
     def __init__(
         self, mixer: Mixer, d_model: int, *, gate: int, bottleneck: int, gate_act: ActivationName
@@ -49,9 +54,16 @@ class GssMixer(nn.Module):
         self.to_mixer = nn.Linear(d_model, d_model // bottleneck)
         self.from_mixer = nn.Linear(mixer.d_output, self.d_output)
 
-    def forward(self, x: Tensor, rate: float = 1.0, dt: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        rate: float = 1.0,
+        dt: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> Tensor:
         """Run a whole sequence (B, L, d_model)."""
-        return self._gate(x, run(self.mixer, self._enter(x), rate, dt))
+        u = layout.mask_padding(self._enter(x), lengths)
+        return self._gate(x, run(self.mixer, u, rate, dt))
 
     def initial_state(self, batch: int) -> State:
         """Make the inner mixer's state."""
@@ -80,8 +92,10 @@ class GssMixer(nn.Module):
 class H3Mixer(nn.Module):
     """y = q * mixer(shift(k) * v) with q, k, v linear in x and shift a short causal filter.
 
-    Heads have one dimension.  Source: H3, arXiv:2212.14052, algorithm 1.
+    Heads have one dimension; lengths as in `GssMixer`.  Source: H3, arXiv:2212.14052, algorithm 1.
     """
+
+    takes_lengths: ClassVar[bool] = True
 
     def __init__(self, mixer: Mixer, d_model: int, *, taps: int) -> None:
         super().__init__()
@@ -93,10 +107,17 @@ class H3Mixer(nn.Module):
         self.qkv = nn.Linear(d_model, 3 * d_model)
         self.shift = ShortConv(d_model, taps)
 
-    def forward(self, x: Tensor, rate: float = 1.0, dt: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        rate: float = 1.0,
+        dt: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> Tensor:
         """Run a whole sequence (B, L, d_model)."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
-        y: Tensor = q * run(self.mixer, self.shift(k) * v, rate, dt)
+        u = layout.mask_padding(self.shift(k) * v, lengths)
+        y: Tensor = q * run(self.mixer, u, rate, dt)
         return y
 
     def initial_state(self, batch: int) -> State:

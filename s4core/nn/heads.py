@@ -62,7 +62,7 @@ class Encoder(nn.Module):
     def step(self, x: Tensor, number: int) -> Tensor:
         """Encode step `number`: x (B, d_input) or (B,) tokens."""
         h = self._encode(x)
-        return h if self.position == "none" else h + self.table[number].to(h.dtype)
+        return h if self.position == "none" else h + self._positions(number, 1, 1.0).to(h.dtype)
 
     def _positions(self, start: int, steps: int, rate: float) -> Tensor:
         """Rows of the table, (steps, H); between two of them their mean by distance."""

@@ -69,7 +69,7 @@ class Interpolated(nn.Module):
         length = x.shape[1]
         x, lengths = layout.pad_steps(x, lengths, self.factor)
         # What fills a gap sees the frame after it, which may be padding.
-        x = layout.h_last(layout.mask_steps(layout.h_first(x), lengths))
+        x = layout.mask_padding(x, lengths)
         coarse = self.net(x[:, :: self.factor], _every(lengths, self.factor), rate)
         y = torch.zeros_like(x, dtype=coarse.dtype)
         y[:, self.factor - 1 :: self.factor] = coarse
@@ -79,7 +79,11 @@ class Interpolated(nn.Module):
             for block in level:
                 z = block(z, _every(lengths, stride), rate)
             # The answer for a gap has seen the frame after it; the last gap has none.
-            y[:, stride // 2 - 1 :: stride] = torch.cat([z[:, 1:], z[:, -1:]], 1).to(y.dtype)
+            after = torch.cat([z[:, 1:], z[:, -1:]], 1)
+            if (frames := _every(lengths, stride)) is not None:
+                number = torch.arange(1, z.shape[1] + 1, device=z.device)
+                after = torch.where((number < frames[:, None])[..., None], after, z)
+            y[:, stride // 2 - 1 :: stride] = after.to(y.dtype)
             stride //= 2
         return y[:, :length]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 
 def h_first(x: Tensor) -> Tensor:
@@ -27,6 +28,15 @@ def linear(layer: nn.Linear, x: Tensor) -> Tensor:
     flat = x.reshape(x.shape[0], x.shape[1] * x.shape[2])
     y = torch.addmm(layer.bias[:, None], layer.weight, flat)
     return y.view(layer.out_features, *x.shape[1:])
+
+
+def set_weight(layer: nn.Linear, value: Tensor) -> None:
+    """Write the matrix of a linear map, which may be one with weight norm."""
+    with torch.no_grad():
+        if is_parametrized(layer):
+            layer.weight = value  # type: ignore[assignment]
+        else:
+            layer.weight.copy_(value)
 
 
 def dropout(x: Tensor, p: float, *, tied: bool, training: bool) -> Tensor:
@@ -61,6 +71,19 @@ def pad_steps(x: Tensor, lengths: Tensor | None, multiple: int) -> tuple[Tensor,
     if lengths is None:
         lengths = torch.full((batch,), length, device=x.device)
     return h_last(F.pad(h_first(x), (0, missing))), lengths
+
+
+def mask_padding(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """The same for x (B, L, H), as `mask_steps` does it for (H, B, L)."""
+    return x if lengths is None else h_last(mask_steps(h_first(x), lengths))
+
+
+def even_dt(dt: Tensor | None, lengths: Tensor | None) -> Tensor | None:
+    """Give the steps of padding the dt (B, L) of each row's first, which a sequence wraps to."""
+    if dt is None or lengths is None:
+        return dt
+    steps = torch.arange(dt.shape[1], device=dt.device)
+    return torch.where(steps < lengths[:, None], dt, dt[:, :1])
 
 
 def mask_steps(x: Tensor, lengths: Tensor | None) -> Tensor:

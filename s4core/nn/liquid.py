@@ -199,8 +199,8 @@ class PublishedLiquidLayer(nn.Module):
         with torch.no_grad():
             A, B, C, dt = _start(layer.ssm)
             b = dt * B / (1.0 - dt * A / 2.0)
-        self.register_buffer("b", torch.view_as_real(b).clone())
-        self.register_buffer("C", torch.view_as_real(C).clone())
+            self.register_buffer("b", torch.view_as_real(b).clone())
+            self.register_buffer("C", torch.view_as_real(C).clone())
         self.b: Tensor
         self.C: Tensor
 

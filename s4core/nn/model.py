@@ -56,14 +56,20 @@ class SequenceModel(nn.Module):
     initial_state(batch) and step(x_t, state) run one step, as in eval mode: x_t (B, d_input) or
     (B,) tokens; the answer (B, d_output) is forward's for the steps so far. The state belongs to
     the parameters of the moment it was made. forward_with_state(x, state) does the same for a
-    piece of a sequence. torch.compile(model.step, fullgraph=True) steps faster on a CPU: see
-    benchmarks/step.py.
+    piece of a sequence, in the mode (train or eval) that the model is in.
+    torch.compile(model.step, fullgraph=True) steps faster on a CPU: see benchmarks/step.py.
     """
 
     def __init__(self, options: StackOptions, shape: TaskShape, backbone: Backbone) -> None:
         super().__init__()
         assert isinstance(backbone, nn.Module)
         self.shape, self.irregular = shape, options.irregular
+        for name, value in (("block_pool", "spectral"), ("norm", "instance"), ("norm", "group")):
+            if shape.ragged and getattr(options, name) == value:
+                raise ValueError(
+                    f"{name} {value!r} looks at whole sequences, but this task is ragged and pads "
+                    "them: choose another."
+                )
         appends = shape.irregular and options.irregular == "append"
         if appends and shape.tokens:
             raise ValueError(
@@ -111,7 +117,7 @@ class SequenceModel(nn.Module):
         stride = self.backbone.stride
         if self.front is not None:
             # It looks at all steps at once, so those that are padding must be nothing.
-            x = self.front(layout.h_last(layout.mask_steps(layout.h_first(x), lengths)))
+            x = self.front(layout.mask_padding(x, lengths))
         h = self.backbone(self.encoder(x, rate=rate), lengths, rate, dt)
         if lengths is not None and stride > 1:
             lengths = lengths // stride
@@ -177,13 +183,15 @@ class SequenceModel(nn.Module):
             raise ValueError(f"a task of pairs needs an even number of rows, got {x.shape[0]}.")
         if lengths is not None and lengths.shape != x.shape[:1]:
             raise ValueError(f"want lengths of ({x.shape[0]},), got {tuple(lengths.shape)}.")
+        # Not on a GPU, where a look at values waits for all that was started.
+        looks = not torch.compiler.is_compiling() and x.device.type == "cpu"
+        if looks and lengths is not None and bool((lengths > x.shape[1]).any()):
+            raise ValueError(f"x has {x.shape[1]} steps, but lengths go up to {lengths.max()}.")
         if dt is not None and dt.shape != x.shape[:2]:
             raise ValueError(f"want dt of {tuple(x.shape[:2])}, got {tuple(dt.shape)}.")
 
 
 def stack_model(options: StackOptions, shape: TaskShape, make_mixer: MakeMixer) -> SequenceModel:
     """Build the usual model, a stack of blocks around mixers."""
-    if shape.ragged and options.block_pool == "spectral":
-        raise ValueError("a spectral pool needs sequences of one length: this task is ragged.")
     stack = Stack(options, l_max=shape.length, make_mixer=make_mixer)
     return SequenceModel(options, shape, stack)

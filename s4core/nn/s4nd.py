@@ -65,7 +65,7 @@ class S4ND(nn.Module):
         u = x.transpose(1, 2)
         y = u.reshape(x.shape[0], self.d_model, *extents)
         for i, system in enumerate(self.systems):
-            reach = min(extents[i], round(self.l_max[i] / rate))
+            reach = min(extents[i], max(1, round(self.l_max[i] / rate)))
             k: Tensor = system.kernel(reach, rate)  # type: ignore[operator]
             k = k if reach == extents[i] else F.pad(k, (0, extents[i] - reach))
             y = self._along(y, k, i + 2)

@@ -206,6 +206,7 @@ class UNet(nn.Module):
         assert dt is None, "the constructor refuses irregular steps"
         length = x.shape[1]
         x, lengths = layout.pad_steps(x, lengths, self.multiple)
+        x = layout.mask_padding(x, lengths)  # a stride may be padding in part
         h = layout.h_first(self.top(x, lengths, rate))[:, :, :length]
         return layout.h_last(h if self.norm is None else self.norm(h))
 

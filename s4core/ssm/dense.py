@@ -112,7 +112,8 @@ class DenseSSM(nn.Module):
         """A_bar^l B_bar, kept for the next call; made again for another device or dtype."""
         found = self._cache.get((length, rate))
         if found is None or (found.dtype, found.device) != (self.C.dtype, self.C.device):
-            with torch.no_grad():
+            # What inference mode makes could not be used in training later.
+            with torch.inference_mode(False), torch.no_grad():
                 found = krylov_matrix(*self._per_feature(rate), length).to(self.C.dtype)
             self._cache = {(length, rate): found}
         return found

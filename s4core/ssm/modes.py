@@ -17,7 +17,7 @@ from ..config import config
 from ..ops.interleaved import from_interleaved, interleaved
 from ..shapes import Complex, Float, Tensor
 from .inits import MIXTURES, InitOptions, System, initial_system
-from .transforms import Transform, initial_dt, positive, step_size, unconstrained
+from .transforms import FLOOR, Transform, initial_dt, positive, step_size, unconstrained
 
 Init = Literal[
     "legs", "legt", "lagt", "fout", "fourier", "fourier2", "fourier_decay", "foud", "legsd",
@@ -61,6 +61,8 @@ class ModeOptions(InitOptions):
     def __post_init__(self) -> None:
         if self.d_state < 2 or self.d_state % 2:
             raise ValueError(f"need an even d_state >= 2, got {self.d_state}.")
+        if self.bandlimit is not None and not self.bandlimit > 0:
+            raise ValueError(f"need bandlimit > 0 (or null), got {self.bandlimit}.")
         if not 0 < self.dt_min <= self.dt_max:
             raise ValueError(
                 f"need 0 < dt_min <= dt_max, got dt_min={self.dt_min}, dt_max={self.dt_max}."
@@ -123,7 +125,11 @@ class AbstractModes(nn.Module, ABC):
         d_state = options.d_state * (1 + is_real)
         system = initial_system(options.init, d_state, self.copies, rank=rank, options=options)
         n = system.Lambda.shape[-1]
-        re = unconstrained(-system.Lambda.real, options.real_transform)
+        size = -system.Lambda.real
+        # A mode that does not decay (Fourier has one with A = 0) divides by zero in some kernels;
+        # transforms other than none begin at the same floor.
+        size = torch.where(size.abs() < FLOOR, FLOOR, size)
+        re = unconstrained(size, options.real_transform)
         im = unconstrained(-system.Lambda.imag, options.imag_transform)
         self.A_real, self.A_imag = parameter(re), None if is_real else parameter(im)
         if has_input:

@@ -50,7 +50,8 @@ def unconstrained(value: Float[Tensor, " ..."], transform: Transform) -> Float[T
     if transform == "exp":
         return torch.log(value)
     if transform == "relu":
-        return value - FLOOR
+        # Not 0, where the gradient of relu is 0 for good.
+        return (value - FLOOR).clamp(min=1e-12)
     if transform == "sigmoid":
         if bool((value >= 1).any()):
             raise ValueError(

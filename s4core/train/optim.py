@@ -7,6 +7,7 @@ a checkpoint fits the model that is built again from its config.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -27,13 +28,19 @@ def roles(model: nn.Module) -> dict[str, Role]:
     found: dict[str, Role] = {}
     for prefix, module in model.named_modules():
         slow: tuple[str, ...] = getattr(module, "ssm_lr_parameters", ())
-        around = bool(slow) or any(hasattr(m, "ssm_lr_parameters") for m in module.children())
+        around = bool(slow) or any(hasattr(m, "ssm_lr_parameters") for m in _inside(module))
         for leaf, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
                 name = f"{prefix}.{leaf}" if prefix else leaf
                 found.setdefault(name, _role(module, leaf, slow, around))
     # Shared parameters appear once, under their first name, as in named_parameters().
     return {n: found[n] for n, p in model.named_parameters() if p.requires_grad}
+
+
+def _inside(module: nn.Module) -> Iterator[nn.Module]:
+    """The children of a module, those in lists too."""
+    for child in module.children():
+        yield from child if isinstance(child, nn.ModuleList) else (child,)
 
 
 def _role(module: nn.Module, leaf: str, slow: tuple[str, ...], around: bool) -> Role:
@@ -97,6 +104,28 @@ def parameter_groups(model: nn.Module, train: TrainConfig) -> list[dict[str, Any
     return list(groups.values())
 
 
+def take_over(
+    optimizer: torch.optim.Optimizer, said: Mapping[str, Any], *, with_state: bool
+) -> None:
+    """Go on from the `state_dict` that another run said, at the settings that this one has.
+
+    with_state: with its moments, or with fresh ones. ValueError for groups of another model.
+    """
+    ours, theirs = optimizer.param_groups, said["param_groups"]
+    if [g["param_names"] for g in theirs] != [g["param_names"] for g in ours]:
+        raise ValueError("the optimiser's groups are those of another model")
+    if with_state:
+        groups = [{**g, "params": t["params"]} for g, t in zip(ours, theirs, strict=True)]
+        optimizer.load_state_dict({**said, "param_groups": groups})
+
+
+def state_kind(train: TrainConfig) -> str:
+    """Name what the optimiser remembers of each parameter: of one kind, one can go on with it."""
+    if train.optimizer in ("adamw", "adam", "lamb"):
+        return "adam"
+    return f"rmsprop, momentum {train.momentum > 0}" if train.optimizer == "rmsprop" else "sgd"
+
+
 def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser that `train` asks for, over `parameter_groups`."""
     groups = parameter_groups(model, train)
@@ -107,7 +136,9 @@ def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimiz
         case "adam":
             return torch.optim.Adam(groups, lr=train.lr, betas=train.betas, fused=True)
         case "sgd":
-            return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=True)
+            # Of a step that the gradient scaler skips, the fused one keeps what lay in memory.
+            fused = train.precision != "fp16"
+            return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=fused)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=train.lr, momentum=train.momentum)
         case "lamb":

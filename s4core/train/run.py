@@ -82,7 +82,9 @@ class Run:
             checkpoint.remove_torn(folder)
         state = checkpoint.read_last(folder)
         if state is not None and train.halve_batch:
-            train = _with_batch(train, state["batch_size"])
+            # What was halved is a limit for the size that was asked for then.
+            asked = state["made_by"]["train"]["batch_size"]
+            train = _with_batch(train, state["batch_size"]) if asked == train.batch_size else train
         self.training = self._make(train)
         if state is not None:
             _take_over(self.training, state, self.made_by, folder)

@@ -59,10 +59,11 @@ def _s5(train: TrainConfig, base: float, step: int, steps_per_epoch: int) -> flo
     written = step - 1
     warm = train.warmup * steps_per_epoch
     if written < warm:
-        return base * (written + 1) / warm
+        return base * min(1.0, (written + 1) / warm)
     total = max(1.0, (train.horizon - train.warmup) * steps_per_epoch)
     phase = min(written, total) / total
-    return train.lr_min + (base - train.lr_min) * 0.5 * (1.0 + math.cos(math.pi * phase))
+    floor = min(train.lr_min, base)
+    return floor + (base - floor) * 0.5 * (1.0 + math.cos(math.pi * phase))
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from s4core.config import TaskShape
+from s4core.config import ConfigError, TaskShape
 from s4core.models import build
 from s4core.train.backend import on_backend
 from s4core.train.config import TrainConfig
@@ -29,7 +29,7 @@ from s4core.train.data import Batch, Tensors, TrainData, to_device
 from s4core.train.errors import Diverged
 from s4core.train.measure import peak_memory_mb, reset_peak_memory
 from s4core.train.metrics import Meter
-from s4core.train.optim import build_optimizer, parameter_groups
+from s4core.train.optim import build_optimizer, state_kind, take_over
 from s4core.train.schedules import learning_rate
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -86,6 +86,8 @@ class Training:
         if self.world > 1:
             forward = DistributedDataParallel(self.model)
         self._wrapped, self._forward = forward, on_backend(forward, train.backend, device)
+        if data.size("train") < 1:
+            raise ConfigError("data.train", "there is no example to train with.")
         batches = math.ceil(data.size("train") / (train.batch_size * self.world))
         self.steps_per_epoch = math.ceil(batches / train.accumulate)
 
@@ -99,24 +101,23 @@ class Training:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "optimizer_kind": state_kind(self.train),
             "scaler": self._scaler.state_dict(),
             "ema": None if self._ema is None else self._ema.state_dict(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` told; rates and decays stay those of this run's settings.
+        """Take over what `state` told; rates, decays and betas stay those of this run's settings.
 
-        Raises ValueError or RuntimeError if it is the state of another model or optimiser.
+        An optimiser of another kind begins anew.
+        Raises ValueError or RuntimeError if it is the state of another model.
         """
         self.model.load_state_dict(state["model"])
-        fresh = parameter_groups(self.model, self.train)
-        names = [[name for name, _ in group["params"]] for group in fresh]
-        if [g["param_names"] for g in state["optimizer"]["param_groups"]] != names:
-            raise ValueError("the optimiser's groups are those of another model")
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, ours in zip(self.optimizer.param_groups, fresh, strict=True):
-            group.update({k: ours[k] for k in ("lr", "base_lr", "weight_decay")})
-        self._scaler.load_state_dict(state["scaler"])
+        kind = state_kind(self.train)
+        is_alike = state.get("optimizer_kind", kind) == kind
+        take_over(self.optimizer, state["optimizer"], with_state=is_alike)
+        if state["scaler"]:  # empty where it was off
+            self._scaler.load_state_dict(state["scaler"])
         if self._ema is not None:
             # Averaging that begins now begins with the weights as they are.
             if state["ema"] is None:

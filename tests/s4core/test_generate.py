@@ -42,6 +42,17 @@ def test_the_same_seed_draws_the_same_and_temperature_zero_needs_none():
     assert torch.equal(cold[0], narrow[1])
 
 
+def test_a_model_in_training_generates_as_in_eval_mode_and_stays_as_it_is():
+    model = make({"name": "s4d", "d_model": 8, "dropout": 0.5, "norm": "batch"}).train()
+    model(torch.randint(6, (4, 24)))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    one, other = (draw(model, torch.tensor([[1, 2]]), length=4) for _ in range(2))
+    assert torch.equal(one.log_prob, other.log_prob)
+    assert model.training
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
 def test_draws_follow_the_models_probabilities_cut_at_top_p():
     model = make()
     prefix = torch.full((4000, 1), 3)

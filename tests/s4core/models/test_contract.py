@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import s4core
-from s4core import TaskShape
+from s4core import ConfigError, TaskShape
 
 SHAPE = TaskShape(d_input=3, d_output=5, length=20)
 SMALL = {"d_model": 8, "n_layers": 2}
@@ -175,6 +175,39 @@ def test_padding_beyond_the_length_changes_nothing(name):
         assert (model(padded, lengths) - model(other, lengths)).abs().max() < 1e-9
 
 
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("s4d", {"gates": "h3"}),
+        ("s4", {"gates": "gss", "bottleneck": 1, "final_act": "glu"}),
+        ("s5", {"irregular": "step"}),
+        ("sashimi", {"pool": [2, 2]}),
+        ("sashimi", {"interp": 4, "pool": []}),
+    ],
+    ids=str,
+)
+def test_how_much_padding_a_batch_has_changes_nothing(name, fields):
+    """Of a model that sees what comes after, the padding too if it were not nothing."""
+    is_irregular = "irregular" in fields
+    shape = dataclasses.replace(SHAPE, ragged=True, irregular=is_irregular, target="step_class")
+    model, x = make(name, shape, bidirectional=True, **fields), inputs()
+    dt = 0.5 + torch.rand(2, 20, dtype=torch.float64) if is_irregular else None
+    for most in (16, 13):
+        lengths = torch.tensor([most, 9])
+        if dt is not None:
+            dt[:, most:] = 0.0
+        short = model(x[:, :most], lengths, dt=None if dt is None else dt[:, :most])
+        for row, length in enumerate(lengths):
+            long = model(x, lengths, dt=dt)[row, :length]
+            assert (long - short[row, :length]).abs().max() < 1e-9
+
+
+def test_a_norm_over_time_is_refused_where_sequences_are_padded(name):
+    for norm in ("instance", "group"):
+        with pytest.raises(ConfigError, match=f"norm '{norm}' looks at whole sequences"):
+            make(name, dataclasses.replace(SHAPE, ragged=True), norm=norm)
+
+
 def test_a_causal_model_answers_a_padded_sequence_like_the_sequence_alone(stepping):
     model, x = make(stepping, dataclasses.replace(SHAPE, ragged=True)), inputs()
     lengths = torch.tensor([20, 9])
@@ -215,6 +248,8 @@ def test_wrong_input_is_refused_loudly(name):
             model(bad)
     with pytest.raises(ValueError, match="want lengths of"):
         model(x, torch.tensor([3]))
+    with pytest.raises(ValueError, match="x has 20 steps, but lengths go up to 21"):
+        model(x, torch.tensor([3, 21]))
     with pytest.raises(ValueError, match="need rate > 0"):
         model(x, None, 0.0)
 

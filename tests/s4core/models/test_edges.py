@@ -46,6 +46,45 @@ def test_no_shape_and_no_constant_gives_nan(name, norm, half):
         passes(model, constant, torch.tensor([0, 1]))
 
 
+@pytest.mark.parametrize("init", ["fourier", "fourier2", "fourier_decay", "hippo", "all"])
+@pytest.mark.parametrize("name", ["dss", "s4", "s4d"])
+def test_a_mode_that_does_not_decay_is_given_a_little_decay(name, init):
+    """Fourier systems have one with A = 0, which no transform keeps away from it."""
+    fields = {"d_model": 8, "d_state": 8, "init": init, "real_transform": "none"}
+    model = make(name, **fields)
+    x = torch.randn(2, 19, 3)
+    passes(model, x)
+    exact = make(name, **fields).double()
+    exact.load_state_dict(model.state_dict())
+    y = exact.eval()(x.double())
+    assert (model.eval()(x) - y).abs().max() < 1e-4 * y.abs().max()
+
+
+@pytest.mark.parametrize("name", ["s4d", "s4"])
+def test_a_relu_does_not_begin_where_it_has_no_gradient(name):
+    model = make(name, init="fout", real_transform="relu", d_state=8)
+    model(torch.randn(2, 19, 3)).square().sum().backward()
+    for key, parameter in model.named_parameters():
+        if key.endswith("A_real"):
+            assert (parameter.grad != 0).all(), key
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"), [("s4", {}), ("s4d", {"mode": "scan"}), ("s5", {}), ("liquid_s4", {})]
+)
+def test_the_backward_may_run_inside_of_autocast(name, fields):
+    model, x = make(name, **fields), torch.randn(2, 11, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        passes(model, x)
+
+
+def test_a_fixed_system_first_used_in_inference_mode_still_trains():
+    model, x = make("lssl", learn="fixed"), torch.randn(2, 19, 3)
+    with torch.inference_mode():
+        model(x)
+    passes(model, x)
+
+
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("raw", [-200.0, -30.0, 30.0, 200.0])
 @pytest.mark.parametrize("name", s4core.model_names())

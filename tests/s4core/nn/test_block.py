@@ -86,6 +86,22 @@ def test_weight_norm_starts_as_the_plain_map_and_learns_size_and_direction_apart
     torch.testing.assert_close(normed(y), plain(y))
 
 
+def test_a_map_with_weight_norm_starts_as_flax_does_where_that_is_published():
+    torch.manual_seed(0)
+    block = {"name": "s5", "d_model": 64, "n_layers": 1, "weight_norm": True}
+    weight = s4core.build(block, SHAPE).backbone.blocks[0].output.linear.weight
+    assert weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
+
+
+def test_a_step_beyond_the_positions_is_refused_like_a_longer_sequence():
+    model = s4core.build({"name": "s4d", "d_model": 8, "position": "learned"}, SHAPE)
+    state = model.initial_state(1)
+    for _ in range(20):
+        _, state = model.step(torch.zeros(1, 3), state)
+    with pytest.raises(ValueError, match="cannot go on to step 21"):
+        model.step(torch.zeros(1, 3), state)
+
+
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_every_activation_maps_floats_to_finite_floats(activation):
     x = torch.linspace(-30, 30, 61)

@@ -1,5 +1,7 @@
 """Liquid layers as models: causal ones step, published ones keep their numbers."""
 
+import copy
+
 import pytest
 import torch
 
@@ -94,3 +96,12 @@ def test_without_a_low_rank_term_both_structures_are_one_system(liquid):
     getattr(theirs, system).store_readout(C)
     x = torch.randn(2, 20, 2, dtype=torch.float64)
     assert (dplr(x) - diagonal(x)).abs().max() < 1e-9 * diagonal(x).abs().max()
+
+
+@pytest.mark.parametrize("structure", ["diagonal", "dplr"])
+def test_a_model_with_published_terms_can_be_copied(structure):
+    """As averaged weights are."""
+    block = {"name": "liquid_s4", "liquid": "pb", "structure": structure, "d_model": 4}
+    model = build(block, TaskShape(d_input=1, d_output=2, length=12)).eval()
+    x = torch.randn(2, 12, 1)
+    assert torch.equal(copy.deepcopy(model)(x), model(x))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import time
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +17,12 @@ import pytest
 import torch
 
 from s4core.config import TaskShape
+from s4core.models import build
 from s4core.train import checkpoint
-from s4core.train.config import TrainConfig
+from s4core.train.config import OptimizerName, TrainConfig
 from s4core.train.errors import CheckpointError, Diverged
 from s4core.train.fit import evaluate, fit, load_model
+from s4core.train.optim import build_optimizer
 from s4core.train.report import MEASURED, EpochReport
 from tests.s4core.train.tiny import NAME, SHAPE, Batch, Waves
 
@@ -94,6 +98,49 @@ def test_more_epochs_go_on_where_the_run_ended(tmp_path):
     assert before[1]["stopped_by"] == "epochs" and after[1]["stopped_by"] is None
     assert after == told(run(tmp_path / "b", long))
     assert_same_weights(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("other", typing.get_args(OptimizerName))
+@pytest.mark.parametrize("first", typing.get_args(OptimizerName))
+def test_a_run_goes_on_with_another_optimizer(tmp_path, first, other):
+    size = {"batch_size": 16, "lr": 0.001, "schedule": "constant"}
+    list(run(tmp_path, TrainConfig(**size, epochs=1, optimizer=first, momentum=0.0)))
+    train = TrainConfig(**size, epochs=2, optimizer=other, momentum=0.5, betas=(0.8, 0.9))
+    assert [r.epoch for r in run(tmp_path, train)] == [1, 2]
+    fresh = build_optimizer(build(MODEL, SHAPE), train).state_dict()["param_groups"]
+    kept = checkpoint.read(tmp_path / "last.pt")["optimizer"]["param_groups"]
+    for mine, theirs in zip(kept, fresh, strict=True):
+        assert {**mine, "lr": 0} == {**theirs, "lr": 0}, "all settings are the new run's"
+
+
+def test_moments_are_kept_where_the_optimizer_stays(tmp_path):
+    size = {"batch_size": 16, "lr": 0.001, "schedule": "constant"}
+    list(run(tmp_path, TrainConfig(**size, epochs=1)))
+    list(run(tmp_path, TrainConfig(**size, epochs=2, optimizer="adam")))
+    steps = [
+        s["step"] for s in checkpoint.read(tmp_path / "last.pt")["optimizer"]["state"].values()
+    ]
+    list(run(tmp_path / "whole", TrainConfig(**size, epochs=2)))
+    whole = checkpoint.read(tmp_path / "whole" / "last.pt")["optimizer"]["state"].values()
+    assert steps == [s["step"] for s in whole]
+
+
+def test_a_run_goes_on_in_half_precision(tmp_path):
+    size = {"batch_size": 16, "schedule": "constant"}
+    list(run(tmp_path, TrainConfig(**size, epochs=1)))
+    assert len(list(run(tmp_path, TrainConfig(**size, epochs=2, precision="fp16")))) == 2
+
+
+def test_momentum_begins_at_nothing_where_the_first_step_overflows(tmp_path):
+    """The scaler of half precision skips it."""
+    train = TrainConfig(optimizer="sgd", precision="fp16", lr=0.1)
+    model = torch.nn.Linear(3, 3)
+    optimizer, scaler = build_optimizer(model, train), torch.amp.GradScaler("cpu")
+    scaler.scale((model.weight * math.inf).sum()).backward()
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    buffers = [s.get("momentum_buffer") for s in optimizer.state.values()]
+    assert all(b is None or not b.any() for b in buffers)
 
 
 def test_the_state_is_on_disk_before_a_report_is_told(tmp_path):
@@ -298,3 +345,10 @@ def test_where_memory_runs_out_half_the_batch_is_taken_if_asked_for(tmp_path, ca
     assert [r["metrics"].pop("batch_size") for r in resumed] == [4.0, 4.0, 4.0]
     small = TrainConfig(**{**size, "batch_size": 4})
     assert resumed == told(fit(model, SHAPE, small, Waves(), tmp_path / "small"))
+
+
+def test_a_batch_size_that_was_not_halved_is_no_limit_for_the_next(tmp_path):
+    size = {"lr": 0.02, "halve_batch": True}
+    list(run(tmp_path, TrainConfig(**size, epochs=1, batch_size=8)))
+    reports = list(run(tmp_path, TrainConfig(**size, epochs=2, batch_size=16)))
+    assert [r.metrics["batch_size"] for r in reports] == [8.0, 16.0]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from s4core import TaskShape, build
 from s4core.train.config import OptimizerName, TrainConfig
 from s4core.train.lamb import Lamb
 from s4core.train.optim import build_optimizer, parameter_groups, rate_and_decay, roles
@@ -112,6 +113,12 @@ def test_B_and_what_decays_can_be_set_apart():
     assert rate_and_decay("input", train) == (0.0, 0.1)
     assert rate_and_decay("dt", train) == (0.002, 0.1)
     assert rate_and_decay("output", train) == (0.01, 0.01)
+
+
+def test_a_system_in_a_list_has_its_skip_among_the_outputs():
+    block = {"name": "s4nd", "d_model": 4, "n_layers": 1, "d_state": 4}
+    model = build(block, TaskShape(d_input=1, d_output=2, length=6, axes=(2, 3)))
+    assert {r for n, r in roles(model).items() if n.endswith((".D", ".C"))} == {"output"}
 
 
 def test_the_order_of_groups_does_not_depend_on_the_settings():

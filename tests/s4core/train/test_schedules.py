@@ -45,6 +45,13 @@ def test_the_rate_of_each_step(settings, expected):
 def test_a_group_that_is_slower_than_the_floor_stays_as_it_is():
     train = TrainConfig(epochs=4, lr=1.0, lr_min=0.5, schedule="cosine")
     assert rates(train, base=0.1) == [0.1] * 8
+    published = TrainConfig(epochs=4, lr=1.0, lr_min=0.5, schedule="s5")
+    assert rates(published, base=0.1) == [0.1] * 8
+    assert rates(published, base=0.0) == [0.0] * 8
+
+
+def test_a_warm_up_of_less_than_a_step_goes_no_higher_than_the_rate():
+    assert max(rates(TrainConfig(epochs=4, lr=1.0, warmup=0.1, schedule="s5"))) == 1.0
 
 
 @pytest.mark.parametrize(

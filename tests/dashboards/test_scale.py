@@ -76,7 +76,7 @@ def step_s(notes: list[Path], began: float, ended: float) -> float:
 
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(5400)
 def test_half_a_million_points_are_shipped_beside_other_work(
     home: Path, record_property: pytest.RecordProperty
 ) -> None:
@@ -95,7 +95,11 @@ def test_half_a_million_points_are_shipped_beside_other_work(
         # It lowers its priority when it has started.
         wait_for(lambda: psutil.Process(process.pid).nice() == 19)
         assert psutil.Process(process.pid).children() == []
-        assert process.wait(timeout=1500) == 0, (folder / "shipper.log").read_text()
+        try:  # other tests beside it make it several times slower
+            assert process.wait(timeout=4800) == 0, (folder / "shipper.log").read_text()
+        finally:
+            process.kill()
+            process.wait()
         shipped_s = time.monotonic() - began
         spent = children_s() - spent
         slower = step_s(notes, began, began + shipped_s) / step_s(notes, alone, began)

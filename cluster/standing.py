@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from dashboards.leaderboard import duration
 from dashboards.record import SweepRecord, TrialRecord, read_json
-from sweeps.record import PAUSED_FILE, TARGET_FILE
+from sweeps.record import ENDED_FILE, PAUSED_FILE, TARGET_FILE
 from sweeps.types import SweepResult, TrialState
 
 
@@ -21,8 +21,9 @@ from sweeps.types import SweepResult, TrialState
 class Standing:
     """Counts and the best of one sweep.
 
-    state: running (a driver is at work), paused (it starts nothing new), done (the target is met),
-    interrupted. changed: unix time of the last thing that happened, None without trials.
+    state: running (a driver is at work), paused (it starts nothing new), done (nothing is left to
+    do), interrupted. reason: why, if not because all trials are in. changed: unix time of the
+    last thing that happened, None without trials.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Standing:
     done: int
     failed: int
     target: int
+    reason: str | None
     changed: float | None
     result: SweepResult
 
@@ -62,8 +64,11 @@ class Standing:
         own = [r for r in results if r.replicate_of is None]
         failed = sum(r.state is TrialState.FAILED for r in own)
         done = sum(r.state.is_finished for r in own) - failed
-        is_done = all(r.state.is_finished for r in results)
         target = int(read_json(sweep.folder / TARGET_FILE) or spec["search"]["trials"])
+        ended: dict[str, Any] = read_json(sweep.folder / ENDED_FILE) or {}
+        reason = ended["reason"] if done < target and ended.get("target") == target else None
+        has_all = all(r.state.is_finished for r in results)
+        is_done = has_all and (done >= target or reason is not None)
         driven = sweep.is_driven()
         lock: dict[str, Any] = read_json(sweep.folder / "lock.json") or {}
         at_work: Literal["running", "paused"] = (
@@ -71,13 +76,14 @@ class Standing:
         )
         return cls(
             name=name,
-            state=at_work if driven else "done" if done >= target and is_done else "interrupted",
+            state=at_work if driven else "done" if is_done else "interrupted",
             driven=driven,
             host=lock.get("host"),
             pid=lock.get("pid"),
             done=done,
             failed=failed,
             target=target,
+            reason=reason if is_done and not driven else None,
             changed=_changed(trials),
             result=SweepResult(
                 name=name, objective=objectives[0], trials=results, objectives=objectives

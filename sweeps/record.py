@@ -36,6 +36,7 @@ TARGET_FILE = "target.json"  # the same, for who looks at files alone
 PAUSED = "paused"
 PAUSED_FILE = "paused.json"  # the same, for who looks at files alone
 WALL = "wall_s"
+ENDED_FILE = "ended.json"  # why nothing is left to do, and of how many trials; for the same
 
 
 def epochs_key(number: int) -> str:

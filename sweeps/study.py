@@ -129,7 +129,11 @@ class Study:
                 return self._issue(self._proposer().add(self.ledger, self._tally))
             except Exhausted as end:
                 reason = str(end)
-        return self._finished(reason)
+        finished = self._finished(reason)
+        if isinstance(finished, Finished):
+            ended = {"reason": reason, "target": self.target}
+            write_json(self.folder / record.ENDED_FILE, ended)
+        return finished
 
     def report(self, number: int, report: EpochReport) -> bool:
         """Take one epoch in; True if the trial is to be stopped now.
@@ -268,6 +272,7 @@ class Study:
 
     def _issue(self, trial: FrozenTrial) -> TrialSpec:
         self._issued.add(trial.number)
+        (self.folder / record.ENDED_FILE).unlink(missing_ok=True)
         if self._population is not None and record.is_running(trial):
             return self._population.spec(trial)
         return record.trial_spec(self.spec, trial, self.ledger.attrs())

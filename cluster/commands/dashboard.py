@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from urllib.parse import urlsplit
 
 HELP = """look at sweeps in a browser
 
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--optuna", action="store_true", help="optuna-dashboard on the sweep's study")
     kind.add_argument("--ray", action="store_true", help="print the Ray dashboard's address")
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
+    parser.add_argument("--host", help="where to listen (127.0.0.1)")
     parser.add_argument("--port", type=int, help="port (5000 or, if that is taken, any)")
     parser.add_argument("--allowed-hosts", help="names, by commas, under which it may be reached")
     parser.add_argument("--detach", action="store_true", help="leave the server up and return")
@@ -49,23 +50,25 @@ def main(args: argparse.Namespace) -> int:
             running.stop()
         print("stopped." if running else "no server was up.")
         return 0
+    if running is not None:
+        _check_as_asked(running.url, args)
     shared = default_uri(home())
     if shared.startswith("http") and not args.optuna:  # somebody else's server, which is up
         print(_page(shared.rstrip("/"), record))
         return 0
-    started = running
+    started, host = running, args.host or "127.0.0.1"
     if started is None and sys.stderr.isatty():
         print("starting the server; it takes some 5 to 15 s ...", file=sys.stderr)
     if started is None and args.optuna and record is not None:
-        started = server.start_optuna(record, host=args.host, port=args.port)
+        started = server.start_optuna(record, host=host, port=args.port)
     elif started is None:
-        options = {"host": args.host, "port": args.port, "allowed_hosts": args.allowed_hosts}
+        options = {"host": host, "port": args.port, "allowed_hosts": args.allowed_hosts}
         started = server.start(home(), **options)
     assert started is not None
     stays = running is not None or args.detach
     with contextlib.nullcontext() if stays else server.held(started):
         print(started.url if args.optuna else _page(started.url, record), flush=True)
-        if not args.optuna and not login.is_loopback(args.host):
+        if not args.optuna and not login.is_loopback(urlsplit(started.url).hostname or ""):
             password = home() / login.FOLDER / "admin-password"
             print(f"log in as {login.ADMIN}; the password is in {password}")
         if stays:
@@ -74,6 +77,19 @@ def main(args: argparse.Namespace) -> int:
             print("Ctrl-C stops it.", flush=True)
             started.wait()
     return 0
+
+
+def _check_as_asked(url: str, args: argparse.Namespace) -> None:
+    """Raise UserError if the server that is up does not listen where it is asked for."""
+    from cluster.errors import UserError
+
+    up = urlsplit(url)
+    is_other_host = args.host not in (None, up.hostname)
+    if is_other_host or args.port not in (None, up.port) or args.allowed_hosts is not None:
+        raise UserError(
+            f"a server is up at {url}, with options of its own: `s4sweep dashboard --stop`, and "
+            "then start this one."
+        )
 
 
 def _page(url: str, record: object) -> str:

@@ -43,7 +43,8 @@ def main(args: argparse.Namespace) -> int:
 
     console().print(leaderboard(standing.result, driven=standing.driven))
     driver = f"driver: pid {standing.pid} on {standing.host}" if standing.driven else "no driver"
-    print(f"{standing.state}: {standing.done} of {plural(standing.target, 'trial')} done; {driver}")
+    state = standing.state if standing.reason is None else f"{standing.state} ({standing.reason})"
+    print(f"{state}: {standing.done} of {plural(standing.target, 'trial')} done; {driver}")
     if behind.lines or behind.error:
         why = f" ({behind.error})" if behind.error else ""
         print(f"MLflow lags by {plural(behind.lines, 'epoch')}, {behind.seconds:.0f} s{why}")

@@ -46,6 +46,27 @@ def test_an_extended_sweep_is_not_done(
     assert "go on: s4sweep resume stands" in said
 
 
+def test_a_sweep_that_has_nothing_left_to_try_is_done_until_it_is_extended(
+    spec: SweepSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though it has fewer trials than it asks for."""
+    (tmp_path / "stands.yaml").write_text(
+        SWEEP.replace("lr: {log_uniform: [0.001, 0.1]}", "lr: {choice: [0.001, 0.1]}").replace(
+            "random, trials: 1", "grid, trials: 9"
+        )
+    )
+    run_inline(load_spec(tmp_path / "stands.yaml"), tmp_path)
+    assert main(["status", "stands"]) == 0
+    said = capsys.readouterr().out
+    assert "done (all 2 points of the grid have been tried): 2 of 9 trials done; no driver" in said
+    assert "go on" not in said
+    study = Study.open("stands", tmp_path)
+    study.reopen(0, epochs=2)
+    study.ask()
+    assert main(["status", "stands"]) == 0
+    assert "interrupted: " in capsys.readouterr().out
+
+
 def test_without_a_driver_no_trial_is_said_to_run(
     spec: SweepSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 import sweep_folders
 
 from cluster.cli import main
+from dashboards import server
 from dashboards.server import any_port
 from dashboards.store import open_client
 
@@ -78,6 +80,35 @@ def test_a_server_that_others_run_is_printed_and_not_started(
     out = capsys.readouterr().out
     assert out.startswith("http://mlflow.lab:5000/#/experiments/7/runs?")
     assert not (at_home / "mlflow-server.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "is_refused"),
+    [
+        ([], False),
+        (["--host", "127.0.0.1", "--port", "{port}"], False),
+        (["--host", "0.0.0.0"], True),
+        (["--port", "1"], True),
+        (["--allowed-hosts", "lab"], True),
+    ],
+)
+def test_a_server_that_is_up_is_not_taken_for_one_with_other_options(
+    at_home: Path, capsys: pytest.CaptureFixture[str], words: list[str], is_refused: bool
+) -> None:
+    """A plain server of files stands in for MLflow's, which takes seconds to start."""
+    port = server.any_port("127.0.0.1")
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    url = f"http://127.0.0.1:{port}"
+    running = server.launch(command, state=at_home / server.STATE, url=url, health="/", env={})
+    try:
+        status = main(["dashboard", *(w.format(port=port) for w in words)])
+    finally:
+        running.stop()
+    written = capsys.readouterr()
+    assert status == (2 if is_refused else 0)
+    said = f"a server is up at {url}, with options of its own" if is_refused else url
+    assert said in (written.err if is_refused else written.out)
+    assert "log in as" not in written.out
 
 
 def test_stopping_what_is_not_up_says_so(at_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

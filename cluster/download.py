@@ -8,11 +8,13 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cluster.arguments import whole
+
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what preparing needs to know beside the data set: workers, and the way to servers."""
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes that generate shards (default: 1)"
+        "--workers", type=whole(1), default=1, help="processes that generate shards (default: 1)"
     )
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="generate shards as tasks of this Ray cluster instead"

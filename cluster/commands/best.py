@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from cluster.arguments import whole
+
 if TYPE_CHECKING:
     from sweeps import Study
 
@@ -16,8 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_address_argument(parser, relays=True)
     parser.add_argument("name", metavar="NAME", help="the sweep")
-    parser.add_argument("--trial", type=int, metavar="N", help="this trial in place of the best")
-    parser.add_argument("--top", type=int, metavar="N", help="the N best trials")
+    parser.add_argument(
+        "--trial", type=whole(0), metavar="N", help="this trial in place of the best"
+    )
+    parser.add_argument("--top", type=whole(1), metavar="N", help="the N best trials")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--yaml", action="store_true", help="print a spec that runs it again")
     shown.add_argument("--json", action="store_true", help="print one JSON object (a list: --top)")

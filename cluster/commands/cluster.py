@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from cluster.arguments import whole
 from sweeps.plural import plural
 
 HELP = """start a cluster on this machine, check one, or write the files that start one elsewhere
@@ -21,11 +22,15 @@ HELP = """start a cluster on this machine, check one, or write the files that st
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     up = _action(actions, "up", "start a real multi-node Ray cluster on this machine")
-    up.add_argument("--local", type=int, required=True, metavar="N", help="nodes beside the head")
     up.add_argument(
-        "--cpus", type=int, metavar="C", help="CPUs of a node (default: an equal share)"
+        "--local", type=whole(1), required=True, metavar="N", help="nodes beside the head"
     )
-    up.add_argument("--gpus", type=int, default=0, metavar="G", help="GPUs of a node (default: 0)")
+    up.add_argument(
+        "--cpus", type=whole(1), metavar="C", help="CPUs of a node (default: an equal share)"
+    )
+    up.add_argument(
+        "--gpus", type=whole(0), default=0, metavar="G", help="GPUs of a node (default: 0)"
+    )
     down = _action(actions, "down", "end a cluster that `up` started")
     status = _action(actions, "status", "show the nodes of a cluster")
     for action in (up, down, status):
@@ -84,11 +89,8 @@ def main(args: argparse.Namespace) -> int:
 
 def _up(args: argparse.Namespace) -> int:
     from cluster import auth, nodes
-    from cluster.errors import UserError
     from sweeps import home
 
-    if args.local < 1:
-        raise UserError(f"--local wants at least one node, got {args.local}.")
     cpus = args.cpus if args.cpus is not None else max(1, (os.cpu_count() or 1) // args.local)
     cluster = nodes.up(str(home()), workers=args.local, cpus=cpus, gpus=args.gpus, name=args.name)
     gpus = f" and {plural(args.gpus, 'GPU')}" if args.gpus else ""

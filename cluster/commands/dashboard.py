@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from urllib.parse import urlsplit
 
+from cluster.arguments import whole
+
 HELP = """look at sweeps in a browser
 
 Starts MLflow's server on 127.0.0.1 (or finds the one of this home that is up), prints its address,
@@ -19,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind.add_argument("--optuna", action="store_true", help="optuna-dashboard on the sweep's study")
     kind.add_argument("--ray", action="store_true", help="print the Ray dashboard's address")
     parser.add_argument("--host", help="where to listen (127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port (5000 or, if that is taken, any)")
+    parser.add_argument(
+        "--port", type=whole(1, 65535), help="port (5000 or, if that is taken, any)"
+    )
     parser.add_argument("--allowed-hosts", help="names, by commas, under which it may be reached")
     parser.add_argument("--detach", action="store_true", help="leave the server up and return")
     parser.add_argument("--stop", action="store_true", help="stop the server that is up")

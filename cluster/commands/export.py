@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cluster.arguments import whole
+
 HELP = "export the best model of a sweep: weights (safetensors), config and card"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the sweep")
-    parser.add_argument("--trial", type=int, metavar="N", help="this trial in place of the best")
+    parser.add_argument(
+        "--trial", type=whole(0), metavar="N", help="this trial in place of the best"
+    )
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: ./NAME-TRIAL")
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
     parser.add_argument("--onnx", action="store_true", help="the step mode as ONNX, too")

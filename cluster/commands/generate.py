@@ -5,23 +5,29 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cluster.arguments import whole
+
 HELP = "sample sequences from a model of the next token: sound (WAV), text, or numbers (npy)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the sweep")
-    parser.add_argument("--trial", type=int, metavar="N", help="this trial in place of the best")
+    parser.add_argument(
+        "--trial", type=whole(0), metavar="N", help="this trial in place of the best"
+    )
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
-    parser.add_argument("--samples", type=int, default=4, metavar="N", help="how many (default: 4)")
+    parser.add_argument(
+        "--samples", type=whole(1), default=4, metavar="N", help="how many (default: 4)"
+    )
     parser.add_argument(
         "--length",
-        type=int,
+        type=whole(1),
         metavar="STEPS",
         help="steps after the prefix (default: up to the length of the training data)",
     )
     parser.add_argument(
         "--prefix",
-        type=int,
+        type=whole(1),
         default=1,
         metavar="STEPS",
         help="steps given from the first rows of the split (default: 1, the start)",
@@ -31,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-p", type=float, default=1.0, help="draw among the likeliest that have this share"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: ./NAME-TRIAL-samples")
     parser.add_argument("--json", action="store_true", help="print one JSON list")

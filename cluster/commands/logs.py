@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.arguments import whole
+
 HELP = """show the log of a sweep
 
   s4sweep logs NAME -f                           every report as it comes, from this home
@@ -16,8 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("name", metavar="NAME", help="the sweep")
     parser.add_argument("--follow", "-f", action="store_true", help="go on until the sweep is over")
-    parser.add_argument("--trial", type=int, metavar="N", help="only this trial (from the home)")
-    parser.add_argument("--attempt", type=int, metavar="K", help="cluster: this attempt's log")
+    parser.add_argument(
+        "--trial", type=whole(0), metavar="N", help="only this trial (from the home)"
+    )
+    parser.add_argument("--attempt", type=whole(1), metavar="K", help="cluster: this attempt's log")
     add_address_argument(parser)
 
 

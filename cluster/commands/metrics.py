@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.arguments import whole
+
 HELP = """serve this home's sweeps as Prometheus metrics
 
 Answers http://HOST:PORT/metrics until Ctrl-C. dashboards/grafana/ has dashboards for Grafana; Ray's
@@ -12,7 +14,7 @@ own metrics come from Ray."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
-    parser.add_argument("--port", type=int, default=9109, help="port (%(default)s)")
+    parser.add_argument("--port", type=whole(1, 65535), default=9109, help="port (%(default)s)")
 
 
 def main(args: argparse.Namespace) -> int:

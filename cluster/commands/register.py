@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.arguments import whole
+
 HELP = "put a sweep's best model into MLflow's model registry"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the sweep")
-    parser.add_argument("--trial", type=int, metavar="N", help="this trial instead of the best one")
+    parser.add_argument(
+        "--trial", type=whole(0), metavar="N", help="this trial instead of the best one"
+    )
     parser.add_argument("--model", metavar="MODEL", help="name in the registry (the sweep's name)")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.arguments import whole
 from cluster.commands.run import add_run_arguments, set_environment
 from cluster.submit import add_module_argument
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--best", action="store_true", help="train the best trial further")
-    which.add_argument("--trial", type=int, metavar="N", help="train trial N further")
+    which.add_argument("--trial", type=whole(0), metavar="N", help="train trial N further")
     parser.add_argument(
         "--epochs",
         metavar="[+]N",

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.arguments import whole
+
 if TYPE_CHECKING:
     from sweeps import SweepSpec
 
@@ -15,7 +17,9 @@ HELP = "run a sweep from a YAML file"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the sweep's YAML")
     parser.add_argument("--name", help="call the sweep so, whatever the file says")
-    parser.add_argument("--trials", type=int, metavar="N", help="as many trials, whatever it says")
+    parser.add_argument(
+        "--trials", type=whole(1), metavar="N", help="as many trials, whatever it says"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="go on with it if it exists already (for job retries)"
     )

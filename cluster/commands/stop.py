@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cluster.arguments import whole
 from cluster.errors import FailedRun
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the sweep")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--now", action="store_true", help="do not wait for the epochs in hand")
-    what.add_argument("--trial", type=int, metavar="N", help="stop this trial alone")
+    what.add_argument("--trial", type=whole(0), metavar="N", help="stop this trial alone")
     parser.add_argument(
         "--timeout", type=float, default=600.0, metavar="S", help="wait so long for it to be over"
     )

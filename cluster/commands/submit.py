@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cluster.arguments import whole
+
 HELP = """run a sweep on a cluster; what runs there goes on when this machine is closed
 
   s4sweep submit sweep.yaml                      on the cluster of `s4sweep cluster up`
@@ -23,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-imports", action="store_true", help="let names like my_lab.foo import code"
     )
-    parser.add_argument("--trials", type=int, metavar="N", help="as many trials, whatever it says")
+    parser.add_argument(
+        "--trials", type=whole(1), metavar="N", help="as many trials, whatever it says"
+    )
     parser.add_argument("--no-tracking", action="store_true", help="send nothing to MLflow")
     parser.add_argument("--no-test", action="store_true", help="do not test the best trial")
     add_module_argument(parser)

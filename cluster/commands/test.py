@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.arguments import whole
+
 HELP = "test the best trial of a sweep, or another one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the sweep")
-    parser.add_argument("--trial", type=int, metavar="N", help="this trial in place of the best")
+    parser.add_argument(
+        "--trial", type=whole(0), metavar="N", help="this trial in place of the best"
+    )
     parser.add_argument("--split", default="test", help="test, val or train (default: test)")
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
     parser.add_argument(

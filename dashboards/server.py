@@ -41,6 +41,7 @@ class Server:
 
     health: the URL that answers when it is well. started: the process's creation time, so that a
     reused pid is not taken for it. state: the file that lets others find it; gone when it is.
+    allowed_hosts: the names, by commas, under which it may be asked for.
     """
 
     url: str
@@ -48,6 +49,7 @@ class Server:
     pid: int
     started: float
     state: str
+    allowed_hosts: str | None = None
     process: subprocess.Popen[bytes] | None = dataclasses.field(
         default=None, compare=False, repr=False
     )  # known to the one who started it
@@ -126,7 +128,14 @@ def start(
     if login is not None:
         command += login.options
         env |= login.environment
-    return launch(command, state=state, url=_url(host, port), health="/health", env=env)
+    return launch(
+        command,
+        state=state,
+        url=_url(host, port),
+        health="/health",
+        env=env,
+        allowed_hosts=allowed_hosts,
+    )
 
 
 def start_optuna(
@@ -164,7 +173,13 @@ def start_optuna(
 
 
 def launch(
-    command: list[str], *, state: Path, url: str, health: str, env: Mapping[str, str]
+    command: list[str],
+    *,
+    state: Path,
+    url: str,
+    health: str,
+    env: Mapping[str, str],
+    allowed_hosts: str | None = None,
 ) -> Server:
     """Start a server in a session of its own and return when it answers; raises ServerError."""
     log = state.with_suffix(".log")
@@ -184,6 +199,7 @@ def launch(
         "pid": process.pid,
         "started": psutil.Process(process.pid).create_time(),
         "state": str(state),
+        "allowed_hosts": allowed_hosts,
     }
     write_json(state, known)
     server = Server(**known, process=process)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cluster.arguments import whole
+
+if TYPE_CHECKING:
+    from dashboards.server import Server
 
 HELP = """look at sweeps in a browser
 
@@ -55,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
         print("stopped." if running else "no server was up.")
         return 0
     if running is not None:
-        _check_as_asked(running.url, args)
+        _check_as_asked(running, args)
     shared = default_uri(home())
     if shared.startswith("http") and not args.optuna:  # somebody else's server, which is up
         print(_page(shared.rstrip("/"), record))
@@ -83,16 +87,17 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_as_asked(url: str, args: argparse.Namespace) -> None:
+def _check_as_asked(running: Server, args: argparse.Namespace) -> None:
     """Raise UserError if the server that is up does not listen where it is asked for."""
     from cluster.errors import UserError
 
-    up = urlsplit(url)
-    is_other_host = args.host not in (None, up.hostname)
-    if is_other_host or args.port not in (None, up.port) or args.allowed_hosts is not None:
+    up = urlsplit(running.url)
+    wanted = (args.host, args.port, args.allowed_hosts)
+    found = (up.hostname, up.port, running.allowed_hosts)
+    if any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
         raise UserError(
-            f"a server is up at {url}, with options of its own: `s4sweep dashboard --stop`, and "
-            "then start this one."
+            f"a server is up at {running.url}, with options of its own: `s4sweep dashboard "
+            "--stop`, and then start this one."
         )
 
 

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from cluster import commands
 from cluster.errors import FailedRun, UserError
@@ -44,6 +45,14 @@ s4sweep trains S4 models over a searched space of settings, on this machine or o
   s4sweep dashboard                        look at it in a browser
 
 `s4sweep --help` lists every command, `s4sweep COMMAND --help` explains one."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, as everybody else's."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError."""
+        raise UserError(f"{message} (`{self.prog} --help` explains).")
 
 
 def verbs() -> tuple[str, ...]:
@@ -104,7 +113,7 @@ def _user_errors() -> Iterator[type[Exception]]:
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
     """The parser of every command, or of one: then only that command's file is imported."""
-    full = argparse.ArgumentParser(
+    full = Parser(
         prog="s4sweep",
         description="Hyperparameter sweeps of structured state space (S4) models.",
         parents=[_common()],
@@ -172,9 +181,9 @@ def _verb(argv: list[str]) -> str | None:
     return None
 
 
-def _common(default: str | None = None) -> argparse.ArgumentParser:
+def _common(default: str | None = None) -> Parser:
     """What may stand before and after the verb; SUPPRESS there keeps what stood before."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     group = common.add_argument_group("for every command")
     group.add_argument(
         "--home",

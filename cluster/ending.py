@@ -14,6 +14,9 @@ from cluster.live import choose, console
 from cluster.placement import placement_of
 from dashboards.leaderboard import leaderboard
 from sweeps import Study, home
+from sweeps.files import read_json
+from sweeps.plural import plural
+from sweeps.record import ENDED_FILE
 from sweeps.results import published_of
 
 
@@ -60,6 +63,8 @@ def tell(study: Study, ended: Ended, out: TextIO) -> None:
     print(*_beside_published(study, ended), sep="", end="", file=out)
     if ended.stopped:
         print(f"stopped: {ended.stopped}", file=out)
+    elif (why := _ended_by(study)) is not None:
+        print(f"ended: {why}", file=out)
     print(_cost(study, ended).line(), file=out)
     hints = {"browse": f"s4sweep dashboard {name}"}
     if ended.interrupted or ended.stopped:
@@ -73,6 +78,13 @@ def tell(study: Study, ended: Ended, out: TextIO) -> None:
         sep="\n",
         file=out,
     )
+
+
+def _ended_by(study: Study) -> str | None:
+    """What ended the sweep, if not that all its trials are in."""
+    ended = read_json(study.folder / ENDED_FILE)
+    reason: str | None = None if ended is None else ended["reason"]
+    return None if reason == plural(study.target, "trial") else reason
 
 
 def _beside_published(study: Study, ended: Ended) -> Iterator[str]:

@@ -60,7 +60,10 @@ class Proposals:
         storage, trial_id = ledger.storage, trial._trial_id
         if record.CONFIG not in trial.user_attrs:
             fixed = trial.system_attrs.get("fixed_params", {})
-            draft = self.draft(trial.number, fixed=fixed)
+            try:
+                draft = self.draft(trial.number, fixed=fixed)
+            except Exhausted:  # what it leaves open is then a repetition, which it asks for
+                draft = self.draft(trial.number, self._random, fixed)
             for name, distribution in draft.trial.distributions.items():
                 value = distribution.to_internal_repr(draft.trial.params[name])
                 storage.set_trial_param(trial_id, name, value, distribution)

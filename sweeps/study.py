@@ -105,7 +105,7 @@ class Study:
         again = record.reopened(attrs) - self._issued
         if only is not None:
             if only in again:
-                return self._issue(trials[only])
+                return self._issue(trials[only], alone=True)
             return self._finished(f"only trial {only} was asked for")
         reason = budgets.spent(self.ledger, self._tally, self._wall.seconds, self._seconds.total)
         if not again and self._population is None:
@@ -118,7 +118,7 @@ class Study:
                 return self._issue(member)
         failed = budgets.failed(self.ledger, self._tally)
         if failed is not None:
-            return self._finished(failed)
+            return self._over(failed)
         hours = budgets.hours_spent(self.ledger, self._wall.seconds, self._seconds.total)
         for number in sorted(self._tally.waiting) if hours is None else ():
             started = self._proposer().start(self.ledger, trials[number])
@@ -129,11 +129,7 @@ class Study:
                 return self._issue(self._proposer().add(self.ledger, self._tally))
             except Exhausted as end:
                 reason = str(end)
-        finished = self._finished(reason)
-        if isinstance(finished, Finished):
-            ended = {"reason": reason, "target": self.target}
-            write_json(self.folder / record.ENDED_FILE, ended)
-        return finished
+        return self._over(reason)
 
     def report(self, number: int, report: EpochReport) -> bool:
         """Take one epoch in; True if the trial is to be stopped now.
@@ -270,9 +266,10 @@ class Study:
 
     # Inside ------------------------------------------------------------------------------------
 
-    def _issue(self, trial: FrozenTrial) -> TrialSpec:
+    def _issue(self, trial: FrozenTrial, *, alone: bool = False) -> TrialSpec:
         self._issued.add(trial.number)
-        (self.folder / record.ENDED_FILE).unlink(missing_ok=True)
+        if not alone and read_json(self.folder / record.ENDED_FILE) is not None:
+            write_json(self.folder / record.ENDED_FILE, None)
         if self._population is not None and record.is_running(trial):
             return self._population.spec(trial)
         return record.trial_spec(self.spec, trial, self.ledger.attrs())
@@ -281,6 +278,13 @@ class Study:
         if self._issued:
             return Waiting(f"{reason}; {len(self._issued)} still running")
         return Finished(reason)
+
+    def _over(self, reason: str) -> Waiting | Finished:
+        """Finish, and write down for who looks at files alone that nothing is left to do."""
+        finished = self._finished(reason)
+        if isinstance(finished, Finished):
+            write_json(self.folder / record.ENDED_FILE, {"reason": reason, "target": self.target})
+        return finished
 
     def _settle(self) -> None:
         trials = self._tally.look()

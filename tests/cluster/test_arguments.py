@@ -21,4 +21,6 @@ def test_a_number_that_cannot_be_is_named_with_its_option(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
-    assert said in capsys.readouterr().err
+    written = capsys.readouterr().err
+    assert said in written
+    assert f"(`s4sweep {words[0]}" in written and written.count("\n") == 1

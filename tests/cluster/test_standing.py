@@ -14,7 +14,15 @@ import pytest
 
 from cluster.cli import main
 from s4core.train.report import EpochReport
-from sweeps import Study, SweepSpec, load_spec, run_inline
+from sweeps import (
+    Study,
+    SweepSpec,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+    load_spec,
+    run_inline,
+)
 
 SWEEP = """\
 name: stands
@@ -62,6 +70,12 @@ def test_a_sweep_that_has_nothing_left_to_try_is_done_until_it_is_extended(
     assert "go on" not in said
     study = Study.open("stands", tmp_path)
     study.reopen(0, epochs=2)
+    spec = study.ask(only=0)
+    assert isinstance(spec, TrialSpec)
+    study.tell(TrialResult(number=0, state=TrialState.COMPLETED, epochs=2))
+    assert main(["status", "stands"]) == 0
+    assert "done (all 2 points" in capsys.readouterr().out
+    study.enqueue({})
     study.ask()
     assert main(["status", "stands"]) == 0
     assert "interrupted: " in capsys.readouterr().out

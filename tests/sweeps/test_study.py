@@ -251,6 +251,23 @@ def test_a_trial_that_fails_when_it_is_continued_keeps_what_it_had(
     assert isinstance(study.ask(), Finished)
 
 
+def test_what_is_enqueued_on_a_grid_that_is_used_up_still_runs(load: Load, tmp_path: Path) -> None:
+    spec = load("""
+        name: used
+        data: {name: listops, train: 8, val: 8, test: 8}
+        model: {name: s4d, n_layers: {choice: [1, 2]}}
+        train: {lr: 0.01}
+        search: {sampler: grid}
+        """)
+    study = begin(spec, tmp_path)
+    assert len(play(study)) == 2
+    study.enqueue({"model.n_layers": 2})
+    study.enqueue({})
+    told = play(study)
+    assert [t.params["model.n_layers"] for t in told][0] == 2
+    assert len(told) == 2
+
+
 def test_the_time_of_a_driver_is_written_down_while_its_trials_run(
     tiny: sweeps.SweepSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

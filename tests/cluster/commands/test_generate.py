@@ -109,9 +109,9 @@ def test_a_model_of_text_writes_text(home: Path, tmp_path: Path) -> None:
     [
         (["classes"], "trial 0 cannot generate: only a model of the next token generates"),
         (["words", "--length", "16"], "cannot go on to step 17"),
-        (["tunes", "--prefix", "0"], "need a prefix of 1 to 200 steps"),
+        (["tunes", "--prefix", "0"], "--prefix: wants a whole number >= 1, got '0'"),
         (["tunes", "--split", "dev"], "the data have no split 'dev'"),
-        (["tunes", "--samples", "0"], "at least one sample"),
+        (["tunes", "--samples", "0"], "--samples: wants a whole number >= 1, got '0'"),
         (["tunes", "--top-p", "2"], "0 < top_p <= 1"),
         (["tunes", "--trial", "5"], "has no trial 5"),
     ],

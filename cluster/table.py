@@ -82,6 +82,7 @@ class LiveTable:
             row = self._rows.setdefault(spec.number, _Row(settings(spec.params)))
             row.state = TrialState.RUNNING
             row.epochs_of = int(spec.train.get("epochs", 0))
+            row.is_repeat = spec.replicate_of is not None
 
     def trial_reported(self, number: int, report: EpochReport) -> None:
         with self._lock:
@@ -99,6 +100,7 @@ class LiveTable:
             self._pace.trial_ended(result)
             row = self._rows.setdefault(result.number, _Row(settings(result.params)))
             row.state, row.best, row.error = result.state, result.value, result.error
+            row.is_repeat = result.replicate_of is not None
             row.epoch = max(row.epoch, result.epochs)
 
     def drawn(self) -> Group:
@@ -156,7 +158,7 @@ class LiveTable:
     def _best_number(self) -> int | None:
         best: tuple[int, float] | None = None
         for number, row in self._rows.items():
-            if row.best is None or row.state is TrialState.FAILED:
+            if row.best is None or row.is_repeat or row.state is TrialState.FAILED:
                 continue
             if self._objective.is_better(row.best, best[1] if best else None):
                 best = (number, row.best)
@@ -169,6 +171,7 @@ class _Row:
     def __init__(self, settings: str) -> None:
         self.settings = settings
         self.state = TrialState.WAITING
+        self.is_repeat = False
         self.epoch = 0
         self.epochs_of = 0
         self.last: float | None = None

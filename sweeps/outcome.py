@@ -71,4 +71,5 @@ class Outcome:
             values=self.values,
             seconds=self.seconds,
             spared=self.spared,
+            replicate_of=spec.replicate_of,
         )

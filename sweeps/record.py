@@ -109,6 +109,7 @@ def trial_spec(
         objective=spec.objective,
         seed=trial.user_attrs[SEED],
         params=trial.user_attrs[PARAMS],
+        replicate_of=trial.user_attrs.get(REPLICATE_OF),
     )
 
 

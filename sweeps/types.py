@@ -47,7 +47,8 @@ class TrialSpec:
     """One fully resolved trial: what `run_trial` needs to know, beside its folder.
 
     data, model: a block with `name` and that data set's or model's own fields; train: the fields of
-    s4core.TrainConfig; params: what the study chose, by dotted path (for tables and dashboards).
+    s4core.TrainConfig; params: what the study chose, by dotted path (for tables and dashboards);
+    replicate_of: the trial whose configuration this one repeats with another seed.
     """
 
     sweep: str
@@ -58,6 +59,7 @@ class TrialSpec:
     objective: Objective
     seed: int
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    replicate_of: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is the inverse."""

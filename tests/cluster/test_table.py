@@ -105,6 +105,16 @@ def test_a_report_is_the_best_so_far(tmp_path: Path) -> None:
     assert "0.4000" in row and "0.5000" in row
 
 
+def test_a_lucky_repeat_is_not_the_best(tmp_path: Path) -> None:
+    ours, out = table(tmp_path), io.StringIO()
+    for number, value, repeats in ((0, 0.5, None), (1, 0.9, 0)):
+        ours.trial_started(dataclasses.replace(spec(number), replicate_of=repeats))
+        ours.trial_reported(number, report(1, value))
+    Console(file=out, width=120, force_terminal=True, color_system="standard").print(ours.drawn())
+    green = "\x1b[1;32m"
+    assert f"{green}0.5000" in out.getvalue() and f"{green}0.9000" not in out.getvalue()
+
+
 def test_settings_give_way_where_the_terminal_is_narrow(tmp_path: Path) -> None:
     ours = table(tmp_path)
     params = {f"model.setting_{i}": 0.123456 for i in range(20)}

@@ -103,6 +103,7 @@ def test_each_configuration_runs_with_several_seeds_and_counts_by_their_mean(
         assert leader.spread == pytest.approx(0.01)
         followers = [t for t in result.trials if t.replicate_of == leader.number]
         assert {study.trial_spec(t.number).seed for t in followers} == {1, 2}
+        assert {study.trial_spec(t.number).replicate_of for t in followers} == {leader.number}
         assert all(t.params == leader.params for t in followers)
     assert result.best in leaders  # no lucky seed
     optuna_values = [t.value for t in study.ledger.trials() if t.state.name == "COMPLETE"]

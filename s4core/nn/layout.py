@@ -74,7 +74,7 @@ def pad_steps(x: Tensor, lengths: Tensor | None, multiple: int) -> tuple[Tensor,
 
 
 def mask_padding(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """The same for x (B, L, H), as `mask_steps` does it for (H, B, L)."""
+    """Put 0 at the steps of x (B, L, H) at and beyond `lengths` (B,)."""
     return x if lengths is None else h_last(mask_steps(h_first(x), lengths))
 
 

@@ -12,6 +12,7 @@ from data_prep.arrow import Part
 from data_prep.batches import Batch
 from data_prep.card import Split, TaskInfo
 
+IGNORE = -100  # the class of a step that no loss counts
 Reader = Callable[[Part, np.ndarray], Batch]
 
 
@@ -95,7 +96,7 @@ class Dense:
 class Series:
     """Read ragged float series, stored flat: x (B, longest, channels), padded with 0 after scaling.
 
-    A ragged column y holds a target a step (padded with -100, or NaN for values); a ragged column
+    A ragged column y holds a target a step (padded with IGNORE, or NaN for values); a ragged column
     dt the time since the step before.
     """
 
@@ -120,7 +121,7 @@ class Series:
             dt = part.gather_ragged("dt", index, width=width, limit=width)
         if part.columns["y"].shape is None:
             y = label(part.gather_ragged("y", index, width=width, limit=width))
-            y[~counts] = np.nan if y.dtype.kind == "f" else -100
+            y[~counts] = np.nan if y.dtype.kind == "f" else IGNORE
         else:
             y = label(part.gather("y", index))
         return Batch(x=x, y=y, lengths=lengths, dt=dt, index=index)

@@ -20,11 +20,10 @@ from data_prep.batches import Batch
 from data_prep.card import DatasetCard, RawFile, TaskInfo
 from data_prep.registry import Raw
 from data_prep.sources import UNPACKED
-from data_prep.transforms import Sound, Stored, View
+from data_prep.transforms import IGNORE, Sound, Stored, View
 
 LEVELS = 256
 START = 128
-IGNORE = -100  # a target that no loss counts
 SAMPLE_RATE = 16_000
 
 

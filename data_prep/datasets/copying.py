@@ -13,7 +13,7 @@ from data_prep.batches import Batch
 from data_prep.card import TaskInfo
 from data_prep.datasets import _synthetic as synthetic
 from data_prep.registry import Raw
-from data_prep.transforms import Stored, View
+from data_prep.transforms import IGNORE, Stored, View
 
 CARD = synthetic.card(
     "copying",
@@ -28,7 +28,6 @@ CARD = synthetic.card(
     ),
 )
 SHARD_ROWS, sizes = synthetic.SHARD_ROWS, synthetic.sizes
-IGNORE = -100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

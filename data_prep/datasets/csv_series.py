@@ -17,11 +17,10 @@ from data_prep.moments import moments, row_sums, sum_columns
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
 from data_prep.splits import random_folds
-from data_prep.transforms import Series, Stored, Subset, View
+from data_prep.transforms import IGNORE, Series, Stored, Subset, View
 
 SPLITS = ("series",)
 FOLDS = ("train", "val", "test")
-UNCOUNTED = -100  # the class of a step that no loss counts
 
 CARD = DatasetCard(
     name="csv_series",
@@ -171,7 +170,7 @@ def _steps(values: np.ndarray, lines: np.ndarray, raw: Raw) -> int:
 
 
 def _labels(table: CsvTable, options: Options, classes: list[str]) -> np.ndarray:
-    """Return the label of each line; only those of steps may be empty (UNCOUNTED, or NaN)."""
+    """Return the label of each line; only those of steps may be empty (IGNORE, or NaN)."""
     if options.is_class:
         y = _numbered(table.names(options.label), classes)
     else:
@@ -182,11 +181,11 @@ def _labels(table: CsvTable, options: Options, classes: list[str]) -> np.ndarray
 
 
 def _is_empty(y: np.ndarray) -> np.ndarray:
-    return np.asarray(np.isnan(y) if y.dtype.kind == "f" else y == UNCOUNTED)
+    return np.asarray(np.isnan(y) if y.dtype.kind == "f" else y == IGNORE)
 
 
 def _numbered(names: list[str], choices: Sequence[str]) -> np.ndarray:
-    number = {"": UNCOUNTED, **{name: place for place, name in enumerate(choices)}}
+    number = {"": IGNORE, **{name: place for place, name in enumerate(choices)}}
     return np.array([number[name] for name in names], np.int64)
 
 

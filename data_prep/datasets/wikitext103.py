@@ -17,10 +17,9 @@ from data_prep.errors import DataError
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
 from data_prep.sources import UNPACKED
-from data_prep.transforms import Stored, Subset, View
+from data_prep.transforms import IGNORE, Stored, Subset, View
 
 EOS = 0
-IGNORE = -100
 FILES = {"train": "train", "val": "valid", "test": "test"}
 SPLITS = ("vocabulary", *FILES)
 

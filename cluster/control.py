@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from sweeps.background import meanwhile
+from sweeps.hints import hint
 from sweeps.lease import driver_of
 
 FILE = "stop.json"
@@ -33,7 +34,7 @@ def idle_hint(folder: Path) -> str:
     """A line for who steers a sweep that nobody runs, or nothing."""
     if driver_of(folder) is not None:
         return ""
-    return f"nobody runs it now: s4sweep resume {folder.name}\n"
+    return f"nobody runs it now: {hint(f'resume {folder.name}')}\n"
 
 
 @contextlib.contextmanager

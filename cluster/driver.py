@@ -33,6 +33,7 @@ from dashboards.record import SweepRecord
 from dashboards.shipper import lag, start_shipper
 from sweeps import Study, SweepLock
 from sweeps.crew import Crews
+from sweeps.hints import hint
 from sweeps.plural import plural
 from sweeps.remote_home import kept, mirror
 from sweeps.results import standing
@@ -115,7 +116,7 @@ class Driver:
         reason, test = None, None
         try:
             # Said first: who is killed has no last words.
-            again = f"`s4sweep resume {self.study.spec.name}` goes on"
+            again = f"`{hint(f'resume {self.study.spec.name}')}` goes on"
             self.show.note(f"starting Ray (should this process be lost: {again})")
             # Ray puts a handler of its own in place of ours for SIGTERM: set it again inside.
             with (
@@ -192,7 +193,7 @@ class Driver:
                     text = " ".join(str(error).split())[:300]
                     raise FailedRun(
                         f"Ray Tune failed {fruitless} times without progress: {text}; "
-                        f"`s4sweep resume {name}` goes on."
+                        f"`{hint(f'resume {name}')}` goes on."
                     ) from error
                 logger.warning("Ray Tune failed, and starts again over the same study: %s", error)
                 continue

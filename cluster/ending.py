@@ -15,6 +15,7 @@ from cluster.placement import placement_of
 from dashboards.leaderboard import leaderboard
 from sweeps import Study, home
 from sweeps.files import read_json
+from sweeps.hints import hint, is_job
 from sweeps.plural import plural
 from sweeps.record import ENDED_FILE
 from sweeps.results import published_of
@@ -66,15 +67,15 @@ def tell(study: Study, ended: Ended, out: TextIO) -> None:
     elif (why := _ended_by(study)) is not None:
         print(f"ended: {why}", file=out)
     print(_cost(study, ended).line(), file=out)
-    hints = {"browse": f"s4sweep dashboard {name}"}
+    hints = {} if is_job() else {"browse": f"s4sweep dashboard {name}"}
     if ended.interrupted or ended.stopped:
-        hints["continue"] = f"s4sweep resume {name}"
+        hints["continue"] = hint(f"resume {name}")
     elif best is not None:
-        hints["train the best further"] = f"s4sweep resume {name} --best --epochs +5"
-    width = max(len(what) for what in hints) + 1
+        hints["train the best further"] = hint(f"resume {name} --best --epochs +5")
+    width = max(map(len, hints), default=0) + 1
     print(
         "",
-        *(f"  {what + ':':<{width}}  {hint}" for what, hint in hints.items()),
+        *(f"  {what + ':':<{width}}  {command}" for what, command in hints.items()),
         sep="\n",
         file=out,
     )

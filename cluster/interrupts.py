@@ -12,6 +12,7 @@ from types import FrameType
 from cluster.control import How
 from cluster.live import Show
 from cluster.roster import Roster
+from sweeps.hints import hint
 
 
 class Interrupts:
@@ -55,5 +56,5 @@ class Interrupts:
         self.roster.drain()
         self._show.note(
             "stopping after the epochs in hand (Ctrl-C again: at once); "
-            f"`s4sweep resume {self._name}` goes on"
+            f"`{hint(f'resume {self._name}')}` goes on"
         )

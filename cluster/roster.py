@@ -17,6 +17,7 @@ from cluster.worker import Failure, Job, Words
 from s4core.train.report import EpochReport
 from sweeps import Finished, SweepError, SweepLocked, Waiting
 from sweeps.crew import Crew, Crews
+from sweeps.hints import hint
 from sweeps.types import PAUSED, TrialResult
 
 
@@ -208,7 +209,7 @@ class Roster:
 
     def _note_pause(self, is_paused: bool) -> None:
         if is_paused and not self._is_paused:
-            again = f"`s4sweep resume {self.study.spec.name}` lifts it"
+            again = f"`{hint(f'resume {self.study.spec.name}')}` lifts it"
             self._events.note(f"paused: nothing new is started, what runs goes on ({again})")
         elif self._is_paused and not is_paused:
             self._events.note("no longer paused")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cluster import auth, jobs
 from cluster.errors import Running, UserError
 from cluster.parcel import Parcel
+from sweeps.hints import REACHED_BY
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -48,16 +49,15 @@ def submit(
     assert parcel.sweep is not None
     name = name or sweeps.load_spec(parcel.sweep, allow_imports=allow_imports).name
     client = jobs.connect(address, insecure=insecure)
-    if before := _ended_attempts(client, name):
+    if before := _ended_attempts(client, name, insecure=insecure):
         raise UserError(
             f"{name!r} was submitted before and {before[-1].status.value.lower()}: `s4sweep resume "
-            f"{name} --address {client.get_address()}` goes on with it, --name OTHER starts "
-            "another."
+            f"{name} {_options(client, insecure)}` goes on with it, --name OTHER starts another."
         )
     words = ["run", parcel.sweep_name(), "--address", "auto", "--name", name, *arguments]
     if allow_imports:
         words.append("--allow-imports")
-    return client, _send(client, words, parcel, sweep=name, attempt=1)
+    return client, _send(client, words, parcel, sweep=name, attempt=1, insecure=insecure)
 
 
 def resubmit(
@@ -68,31 +68,51 @@ def resubmit(
     Raises Running while the one before has not ended.
     """
     client = jobs.connect(address, insecure=insecure)
-    before = _ended_attempts(client, name)
+    before = _ended_attempts(client, name, insecure=insecure)
     number = int(before[-1].metadata["attempt"]) + 1 if before else 1
     words = ["resume", name, "--address", "auto", *arguments]
-    return client, _send(client, words, parcel, sweep=name, attempt=number)
+    return client, _send(client, words, parcel, sweep=name, attempt=number, insecure=insecure)
 
 
-def _ended_attempts(client: JobSubmissionClient, name: str) -> list[Any]:
+def _options(client: JobSubmissionClient, insecure: bool) -> str:
+    """The options that send a command to this cluster."""
+    return f"--address {client.get_address()}{' --insecure' if insecure else ''}"
+
+
+def _environment(
+    client: JobSubmissionClient, parcel: Parcel, folder: str, *, insecure: bool
+) -> dict[str, Any]:
+    """Ray's description of what a job takes along; `folder` is filled and sent."""
+    environment = parcel.runtime_env(Path(folder))
+    environment["env_vars"][REACHED_BY] = _options(client, insecure)
+    return environment
+
+
+def _ended_attempts(client: JobSubmissionClient, name: str, *, insecure: bool) -> list[Any]:
     """The jobs of a sweep, oldest first; raises Running if the last has not ended."""
     found = jobs.attempts(client, name)
     if found and not found[-1].status.is_terminal():
-        raise _running(client, name, found[-1].submission_id)
+        raise _running(client, name, found[-1].submission_id, insecure=insecure)
     return found
 
 
-def _running(client: JobSubmissionClient, name: str, job: str) -> Running:
-    follow = f"s4sweep logs -f {name} --address {client.get_address()}"
+def _running(client: JobSubmissionClient, name: str, job: str, *, insecure: bool) -> Running:
+    follow = f"s4sweep logs -f {name} {_options(client, insecure)}"
     return Running(f"{name!r} is running as {job}: `{follow}` follows it.")
 
 
 def _send(
-    client: JobSubmissionClient, words: Sequence[str], parcel: Parcel, *, sweep: str, attempt: int
+    client: JobSubmissionClient,
+    words: Sequence[str],
+    parcel: Parcel,
+    *,
+    sweep: str,
+    attempt: int,
+    insecure: bool,
 ) -> str:
     job = f"sweep-{sweep}-{attempt}"
     with tempfile.TemporaryDirectory(prefix="s4sweep-submit-") as folder:
-        environment = parcel.runtime_env(Path(folder))
+        environment = _environment(client, parcel, folder, insecure=insecure)
         try:
             client.submit_job(
                 entrypoint=entrypoint(words),
@@ -103,7 +123,7 @@ def _send(
         except RuntimeError as error:
             # Between our look and this call somebody else may have sent the same.
             if any(j.submission_id == job for j in client.list_jobs()):
-                raise _running(client, sweep, job) from error
+                raise _running(client, sweep, job, insecure=insecure) from error
             raise
     return job
 
@@ -122,7 +142,7 @@ def relay(
     """
     client = jobs.connect(jobs.find_address(address), insecure=insecure)
     with tempfile.TemporaryDirectory(prefix="s4sweep-relay-") as folder:
-        environment = (parcel or Parcel()).runtime_env(Path(folder))
+        environment = _environment(client, parcel or Parcel(), folder, insecure=insecure)
         job = client.submit_job(
             entrypoint=entrypoint(words),
             submission_id=f"verb-{uuid.uuid4().hex[:12]}",
@@ -171,13 +191,14 @@ def first_words(client: JobSubmissionClient, job: str) -> int | None:
 
 
 def stay_or_leave(
-    client: JobSubmissionClient, job: str, *, name: str, address: str, detach: bool
+    client: JobSubmissionClient, job: str, *, name: str, insecure: bool, detach: bool
 ) -> int:
     """Follow the job's log to its end, or leave at once; Ctrl-C leaves too, and stops nothing."""
-    print(f"submitted {name} as {job} to {address}", flush=True)
+    print(f"submitted {name} as {job} to {client.get_address()}", flush=True)
+    options = _options(client, insecure)
     hint = (
-        f"{name} goes on without you: `s4sweep logs -f {name} --address {address}` follows it, "
-        f"`s4sweep stop {name} --address {address}` stops it."
+        f"{name} goes on without you: `s4sweep logs -f {name} {options}` follows it, "
+        f"`s4sweep stop {name} {options}` stops it."
     )
     try:
         if detach:

@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from .errors import LeaseLost, SweepLocked
 from .files import read_json, write_json
+from .hints import hint
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class SweepLock:
         name, ago = self._path.parent.name, time.time() - float(held["heartbeat"])
         return (
             f"sweep {name!r} is driven by process {held['pid']} on {held['host']} (heartbeat "
-            f"{ago:.0f} s ago); stop that one first: `s4sweep stop {name}`."
+            f"{ago:.0f} s ago); stop that one first: `{hint(f'stop {name}')}`."
         )
 
     def _keep(self) -> None:

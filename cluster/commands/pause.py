@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from sweeps import Study, home
+    from sweeps.hints import hint
     from sweeps.lease import driver_of
     from sweeps.remote_home import steered
 
@@ -25,5 +26,5 @@ def main(args: argparse.Namespace) -> int:
         return 0
     with steered(study):
         study.paused = True
-    print(f"paused; what runs goes on to its end, and `s4sweep resume {args.name}` lifts it.")
+    print(f"paused; what runs goes on to its end, and `{hint(f'resume {args.name}')}` lifts it.")
     return 0

@@ -73,7 +73,7 @@ def _submit(args: argparse.Namespace) -> int:
         there = ["resume", args.name, "--address", "auto", *words]
         return submit.relay(args.address, there, insecure=args.insecure)
     return submit.stay_or_leave(
-        client, job, name=args.name, address=args.address, detach=args.detach
+        client, job, name=args.name, insecure=args.insecure, detach=args.detach
     )
 
 
@@ -82,6 +82,7 @@ def _run(args: argparse.Namespace) -> int:
     from cluster.ending import run_and_tell
     from cluster.errors import UserError
     from sweeps import Study, home
+    from sweeps.hints import hint
     from sweeps.lease import driver_of
     from sweeps.remote_home import steered
 
@@ -97,7 +98,7 @@ def _run(args: argparse.Namespace) -> int:
     if held is not None and (one or args.trials is not None):
         raise UserError(
             f"{args.name} is driven by process {held['pid']} on {held['host']}: stop it first "
-            f"(`s4sweep stop {args.name}`), or `s4sweep extend {args.name} --trials +N`."
+            f"(`{hint(f'stop {args.name}')}`), or `{hint(f'extend {args.name} --trials +N')}`."
         )
     if study.paused:
         with steered(study):

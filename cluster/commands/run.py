@@ -85,6 +85,7 @@ def main(args: argparse.Namespace) -> int:
     from cluster.errors import UserError
     from cluster.jobs import is_url
     from sweeps import Study, home, load_spec, sweep_names
+    from sweeps.hints import hint
 
     if is_url(args.address):
         raise UserError(f"`s4sweep submit {args.file} --address {args.address}` runs it there.")
@@ -98,8 +99,8 @@ def main(args: argparse.Namespace) -> int:
     exists = spec.name in sweep_names(home()) and not gives_way(spec, home())
     if exists and not args.resume:
         raise UserError(
-            f"the sweep {spec.name!r} exists already: `s4sweep resume {spec.name}` goes on with it,"
-            f" `s4sweep run {args.file} --name OTHER` starts another."
+            f"the sweep {spec.name!r} exists already: `{hint(f'resume {spec.name}')}` goes on with "
+            "it, --name OTHER starts another."
         )
     study = Study.open(spec.name, home()) if exists else Study.create(spec, home())
     if study.spec.text != spec.text:

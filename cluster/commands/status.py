@@ -25,6 +25,7 @@ def main(args: argparse.Namespace) -> int:
     from cluster.standing import Standing
     from dashboards.shipper import lag
     from sweeps import home, sweep_names
+    from sweeps.hints import hint
 
     name = args.name
     if name is None:
@@ -49,5 +50,5 @@ def main(args: argparse.Namespace) -> int:
         why = f" ({behind.error})" if behind.error else ""
         print(f"MLflow lags by {plural(behind.lines, 'epoch')}, {behind.seconds:.0f} s{why}")
     if standing.state in ("paused", "interrupted"):
-        print(f"go on: s4sweep resume {name}")
+        print(f"go on: {hint(f'resume {name}')}")
     return 0

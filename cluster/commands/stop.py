@@ -37,6 +37,7 @@ def main(args: argparse.Namespace) -> int:
     from cluster.control import request_stop
     from dashboards.record import SweepRecord
     from sweeps import home
+    from sweeps.hints import hint
     from sweeps.remote_home import mirror
 
     sweep = SweepRecord.of(home(), args.name)
@@ -50,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
         return _stop_there(there, args)
     request_stop(sweep.folder, "now" if args.now else "drain")
     _wait(lambda: not sweep.is_driven(), args.name, args.timeout)
-    print(f"stopped; `s4sweep resume {args.name}` goes on.")
+    print(f"stopped; `{hint(f'resume {args.name}')}` goes on.")
     return 0
 
 
@@ -87,6 +88,7 @@ def _stop_there(there: Mirror, args: argparse.Namespace) -> int:
     """Ask through the object store that holds the home; the driver looks every few seconds."""
     import json
 
+    from sweeps.hints import hint
     from sweeps.lease import is_alive
 
     sweep = f"sweeps/{args.name}"
@@ -98,7 +100,7 @@ def _stop_there(there: Mirror, args: argparse.Namespace) -> int:
         return lock is None or not is_alive(json.loads(lock))
 
     _wait(is_over, args.name, args.timeout, 2 * POLL_S)
-    print(f"stopped; `s4sweep resume {args.name}` goes on.")
+    print(f"stopped; `{hint(f'resume {args.name}')}` goes on.")
     return 0
 
 

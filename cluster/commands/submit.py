@@ -67,4 +67,4 @@ def main(args: argparse.Namespace) -> int:
         name=args.name,
     )
     name = job.removeprefix("sweep-").rsplit("-", 1)[0]
-    return submit.stay_or_leave(client, job, name=name, address=address, detach=args.detach)
+    return submit.stay_or_leave(client, job, name=name, insecure=args.insecure, detach=args.detach)

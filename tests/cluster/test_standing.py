@@ -81,6 +81,26 @@ def test_a_sweep_that_has_nothing_left_to_try_is_done_until_it_is_extended(
     assert "interrupted: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words", [["extend", "stands", "--trials", "+2"], ["enqueue", "stands", "train.lr=0.01"]]
+)
+def test_a_job_names_the_commands_that_reach_its_cluster(
+    words: list[str],
+    spec: SweepSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its words are read on another machine, where a bare `resume` would mean another home."""
+    run_inline(spec, tmp_path)
+    monkeypatch.setenv("S4SWEEP_REACHED_BY", "--address http://head:8265")
+    assert main(words) == 0
+    hint = "s4sweep resume stands --address http://head:8265\n"
+    assert capsys.readouterr().out.endswith(f"nobody runs it now: {hint}")
+    assert main(["extend", "stands", "--trials", "+1"]) == main(["status", "stands"]) == 0
+    assert capsys.readouterr().out.endswith(f"go on: {hint}")
+
+
 def test_without_a_driver_no_trial_is_said_to_run(
     spec: SweepSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,6 +124,8 @@ def test_a_submitted_sweep_is_followed_to_its_end(folder: Path, address: str) ->
     assert f"submitted story as sweep-story-1 to {address}" in text
     assert "trial 0 started" in text
     assert "best: trial" in text
+    assert f"s4sweep resume story --best --epochs +5 --address {address}" in text
+    assert "s4sweep dashboard" not in text, "it would look in the home of who reads this"
     assert "job_manager" not in text
     result = Study.open("story", folder / "home").result()
     assert [t.state for t in result.trials] == [TrialState.COMPLETED] * 2
@@ -215,11 +217,13 @@ def test_a_detached_sweep_goes_on_until_it_is_told_to_stop(folder: Path, address
     while not record.exists() or len(record.read_text().splitlines()) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    assert "paused; what runs goes on" in s4sweep("pause", "long", "--address", address)[1]
+    there = f"--address {address}"
+    said = s4sweep("pause", "long", "--address", address)[1]
+    assert f"paused; what runs goes on to its end, and `s4sweep resume long {there}`" in said
     status, said = s4sweep("resume", "long", "--address", address)
     assert status == 0 and "no longer paused" in said, said
     status, said = s4sweep("resume", "long", "--address", address)
-    assert status == 2 and "stop that one first: `s4sweep stop long`" in said, said
+    assert status == 2 and f"stop that one first: `s4sweep stop long {there}`" in said, said
     status, said = s4sweep("stop", "long")  # this machine sees the home
     assert status == 0, said
     client = jobs.connect(address)

@@ -33,6 +33,8 @@ _logger = logging.getLogger(__name__)
 POLL_S = 1.0
 BACKOFF_S = 60.0
 SAVE_S = 5.0
+# How long `sync` waits for a shipper: that of a sweep which is over sends the rest and ends.
+BUSY_S, ENDING_S = 2.0, 60.0
 
 
 class Shipper:
@@ -136,11 +138,13 @@ def start_shipper(home: Path, name: str, tracking_uri: str | None = None) -> sub
 def sync(home: Path, name: str, uri: str | None = None) -> str:
     """Bring the store up to date with the home, once; returns the id of the sweep's experiment.
 
-    Raises ShipperBusy if a shipper is at work on the sweep, StoreAway if MLflow does not answer.
+    Raises ShipperBusy if a shipper is at work on the sweep and does not come to its end within a
+    minute, StoreAway if MLflow does not answer.
     """
     shipper = Shipper(home, name, uri)
+    wait_s = BUSY_S if shipper.record.is_driven() else ENDING_S
     try:
-        with shipper.lock.acquire(timeout=2.0):
+        with shipper.lock.acquire(timeout=wait_s):
             try:
                 return shipper.ship()
             except Exception as error:

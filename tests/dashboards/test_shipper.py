@@ -7,18 +7,20 @@ import math
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sweep_folders
+from filelock import FileLock
 
 from dashboards import sender as sender_module
 from dashboards.errors import ShipperBusy
 from dashboards.leaderboard import ranking
 from dashboards.record import SweepRecord
-from dashboards.shipper import Shipper, lag, start_shipper, sync
+from dashboards.shipper import BUSY_S, Shipper, lag, start_shipper, sync
 from dashboards.store import open_client
 from sweeps.types import TrialState
 
@@ -238,9 +240,20 @@ def test_lag_counts_what_is_not_shipped(home: Path) -> None:
 
 
 def test_two_shippers_do_not_work_at_once(home: Path) -> None:
-    sweep_folders.make_sweep(home, trials=1)
+    sweep_folders.drive(sweep_folders.make_sweep(home, trials=1))
     with Shipper(home, "demo").lock, pytest.raises(ShipperBusy, match="at work on sweep 'demo'"):
         sync(home, "demo")
+
+
+def test_a_sync_waits_for_the_shipper_of_a_sweep_that_is_over(home: Path) -> None:
+    sweep_folders.make_sweep(home, trials=1)
+    lock = FileLock(Shipper(home, "demo").lock.lock_file, thread_local=False)
+    lock.acquire()
+    ends = threading.Timer(BUSY_S + 1.0, lock.release)
+    ends.start()
+    sync(home, "demo")
+    ends.join()
+    assert lag(home, "demo").lines == 0
 
 
 def test_the_process_follows_a_sweep_and_ends_with_it(home: Path) -> None:

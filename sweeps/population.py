@@ -99,7 +99,9 @@ class Population:
             return True
         by_number = {t.number: t for t in members}
         for number, move in noted["moves"].items():
-            member = by_number[int(number)]
+            member = by_number.get(int(number))
+            if member is None:  # its end was written before the driver was killed
+                continue
             if move["from"] is None:  # nobody is left who could be taken over
                 error = member.user_attrs[BROKEN]
                 result = TrialResult(number=member.number, state=TrialState.FAILED, error=error)
@@ -108,9 +110,8 @@ class Population:
             copy_checkpoints(self._folder_of(move["from"]), self._folder_of(member.number))
             self._take_over(member, move, generation)
         self._ledger.set(key, {**noted, "done": True})
-        return any(move["from"] is not None for move in noted["moves"].values()) or len(
-            noted["moves"]
-        ) < len(members)
+        lost = {int(number) for number, move in noted["moves"].items() if move["from"] is None}
+        return any(member.number not in lost for member in members)
 
     def _decide(self, generation: int, members: Sequence[FrozenTrial]) -> dict[str, dict[str, Any]]:
         """Choose who takes over whom, and with what settings."""

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from optuna.trial import FrozenTrial
 
 import sweeps
 from s4core.train.report import EpochReport
 from sweeps import Finished, Outcome, Study, TrialResult, TrialSpec, TrialState, population
+from sweeps.ledger import Ledger
 from sweeps.trial import read_metrics
 
 Load = Callable[..., sweeps.SweepSpec]
@@ -137,6 +139,36 @@ def test_when_all_members_fail_the_sweep_says_so_and_ends(load: Load, tmp_path: 
     study.ask()
     results = study.result().trials[:4]
     assert [(t.state, t.error) for t in results] == [(TrialState.FAILED, "ValueError: no")] * 4
+
+
+def test_a_driver_killed_while_the_members_end_leaves_a_sweep_that_goes_on(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study.create(load(TEXT), tmp_path)
+    study.recover()
+    for spec in [study.ask() for _ in range(4)]:
+        assert isinstance(spec, TrialSpec)
+        run(study, spec, value=0.5, error="ValueError: no")
+    write, written = Ledger.set_trial, []
+
+    def killed(ledger: Ledger, trial: FrozenTrial, key: str, value: object) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(trial.number)
+        write(ledger, trial, key, value)
+
+    monkeypatch.setattr(Ledger, "set_trial", killed)
+    with pytest.raises(KeyboardInterrupt):
+        study.ask()
+    monkeypatch.undo()
+    second = Study.open("pbt", tmp_path)
+    second.recover()
+    fresh = second.ask()  # in place of the one whose end was written
+    assert isinstance(fresh, TrialSpec) and fresh.number == 4
+    run(second, fresh, value=0.5)
+    again = second.ask()
+    assert isinstance(again, TrialSpec) and (again.number, again.train["epochs"]) == (4, 4)
+    assert [t.state for t in second.result().trials[:4]] == [TrialState.FAILED] * 4
 
 
 def test_a_population_trains_for_real(load: Load, tmp_path: Path) -> None:

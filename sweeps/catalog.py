@@ -39,6 +39,8 @@ def load(kind: Kind, name: str, *, allow_imports: bool = True) -> ModuleType:
 
 
 def check_outside(name: str, *, allow_imports: bool) -> None:
-    """Refuse an outside name where imports are not allowed."""
+    """Refuse an outside name where imports are not allowed, and one that names no module."""
+    if not all(name.split(".")):
+        raise NoSuchName(f"{name!r} names no module: wants a name such as my_lab.foo.")
     if "." in name and not allow_imports:
         raise NoSuchName(f"{name!r} is code outside this package; allow it with --allow-imports.")

@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .errors import Mark, SpecError
+from .errors import SpecError
 from .presets import preset_tree
 from .ranges import is_range
-from .yaml_tree import Path_, YamlTree, dotted, read_yaml
+from .yaml_tree import Path_, YamlTree, dotted, parse_value, read_yaml
 
 
 def read_tree(path: Path, *, _within: tuple[Path, ...] = ()) -> YamlTree:
@@ -113,12 +111,13 @@ def fill_environment(value: Any, tree: YamlTree, path: Path_) -> Any:
         return value
     if "env" not in value or not set(value) <= {"env", "default"}:
         return {k: fill_environment(v, tree, (*path, k)) for k, v in value.items()}
-    name = value["env"]
+    name, mark = value["env"], tree.mark(path)
+    if not isinstance(name, str):
+        raise SpecError(mark, dotted(path), f"env wants the name of a variable, got {name!r}.")
     if path == ("storage",):
         return f"env:{name}"
     if name in os.environ:
-        return yaml.safe_load(os.environ[name])
+        return parse_value(os.environ[name], file=f"${name}")
     if "default" in value:
         return value["default"]
-    mark: Mark | None = tree.mark(path)
     raise SpecError(mark, dotted(path), f"the environment variable {name} is not set.")

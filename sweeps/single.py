@@ -18,7 +18,7 @@ from .reading import SpecReader
 from .seeding import fix
 from .space import Space
 from .spec import SweepSpec
-from .yaml_tree import Path_, YamlTree, dotted
+from .yaml_tree import Path_, YamlTree, dotted, parse_value
 
 ARGUMENT = "argument"
 SEARCHING = ("search", "where", "repeat", "baselines", "from")  # has no meaning for a single run
@@ -90,8 +90,8 @@ def read_value(text: str) -> Any:
     if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):
         return float(text)
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_value(text, file=ARGUMENT)
+    except SpecError:
         return text
 
 

@@ -1,7 +1,7 @@
 """Safe YAML as plain data, with the place of every node, so that errors can name file and line.
 
 Stricter than the format: duplicate keys, keys that are not text, tabs, tags and more than 100,000
-nodes (a bomb of aliases) are refused.
+nodes (a bomb of aliases) are refused. A date is text, as it is in YAML 1.2.
 """
 
 from __future__ import annotations
@@ -78,6 +78,11 @@ def parse_yaml(text: str, *, file: str) -> YamlTree:
     return YamlTree(data, builder.marks, text)
 
 
+def parse_value(text: str, *, file: str) -> Any:
+    """Parse a value that stands alone; None where there is none. Raises SpecError."""
+    return parse_yaml(text, file=file).data if text.strip() else None
+
+
 class _Builder:
     def __init__(self, loader: yaml.SafeLoader, file: str) -> None:
         self.loader = loader
@@ -101,9 +106,20 @@ class _Builder:
                 return self.mapping(node, path)
             if isinstance(node, yaml.SequenceNode):
                 return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
-            return self.loader.construct_object(node)
+            return self.scalar(node, path)
         finally:
             self.open.pop()
+
+    def scalar(self, node: yaml.Node, path: Path_) -> Any:
+        if node.tag == "tag:yaml.org,2002:timestamp":
+            return node.value
+        if node.tag == "tag:yaml.org,2002:binary":
+            raise SpecError(self.mark(node), dotted(path), "a tag (!...); only plain values.")
+        try:
+            return self.loader.construct_object(node)
+        except ValueError as error:  # 0x_, say, looks like a number
+            what = f"{node.value!r} is no number; text like this wants quotes."
+            raise SpecError(self.mark(node), dotted(path), what) from error
 
     def mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
         own = {key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)}

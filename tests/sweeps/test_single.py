@@ -15,7 +15,8 @@ from sweeps.single import read_settings, read_value, read_words
 @pytest.mark.parametrize(
     ("text", "value"),
     [("1e-4", 0.0001), ("2E3", 2000.0), ("0.5", 0.5), ("3", 3), ("true", True), ("null", None),
-     ("legs", "legs"), ("[1, 2]", [1, 2]), ("1e", "1e"), ("{", "{")],
+     ("legs", "legs"), ("[1, 2]", [1, 2]), ("1e", "1e"), ("{", "{"),
+     ("", None), ("2024-13-45", "2024-13-45")],
 )  # fmt: skip
 def test_values_are_read_as_yaml_and_a_number_as_a_number(text: str, value: Any) -> None:
     assert read_value(text) == value

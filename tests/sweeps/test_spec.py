@@ -85,6 +85,8 @@ def test_a_spec_round_trips_through_json(load: Load) -> None:
          "makes every expression true."),
         ("name: listops", "name: my_lab.data", "4: data.name: 'my_lab.data' is code outside this "
          "package; allow it with --allow-imports."),
+        ("name: listops", "name: .data", "4: data.name: '.data' names no module: wants a name "
+         "such as my_lab.foo."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_said_in_one_line(
@@ -146,6 +148,11 @@ def test_an_environment_variable_is_read_only_where_it_is_named(
     with pytest.raises(sweeps.SpecError, match="11: train.epochs: the environment variable MY_EPO"):
         load(text)
     assert load(text.replace("MY_EPOCHS", "MY_EPOCHS, default: 2")).train["epochs"] == 2
+    with pytest.raises(sweeps.SpecError, match="11: train.epochs: env wants the name of a vari"):
+        load(text.replace("MY_EPOCHS", "[MY_EPOCHS]"))
+    monkeypatch.setenv("MY_EPOCHS", "[")
+    with pytest.raises(sweeps.SpecError, match=r"^\$MY_EPOCHS:1: not YAML"):
+        load(text)
     secret = load(text.replace("{env: MY_EPOCHS}", "1") + "storage: {env: MY_URL}\n")
     assert secret.storage == "env:MY_URL"  # the URL itself, with its password, is not kept
 

@@ -48,12 +48,20 @@ def test_a_missing_path_has_the_place_of_what_is_around_it() -> None:
             "f.yaml:2: not YAML: expected a single document in the stream of line 1, but found "
             "another document.",
         ),
+        ("a: [0x_]\n", "f.yaml:1: a.0: '0x_' is no number; text like this wants quotes."),
+        ("a: !!binary aGk=\n", "f.yaml:1: a: a tag (!...); only plain values."),
     ],
 )
 def test_what_is_refused_is_said_in_one_line(text: str, said: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_yaml(text, file="f.yaml")
     assert str(caught.value) == said
+
+
+def test_a_date_is_text_even_one_that_no_calendar_has() -> None:
+    assert parse_yaml("a: [2024-01-31, 2024-13-45]\n", file="f.yaml").data == {
+        "a": ["2024-01-31", "2024-13-45"]
+    }
 
 
 def test_a_file_that_is_not_utf_8_is_refused_with_the_line(tmp_path: Path) -> None:

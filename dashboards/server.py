@@ -11,7 +11,6 @@ import dataclasses
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,15 +18,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
 from dashboards.errors import ServerError
 from dashboards.login import is_loopback, login_for
+from dashboards.ports import choose_port
 from dashboards.record import SweepRecord
-from dashboards.store import SETTINGS, open_client, own_uri
+from dashboards.store import SETTINGS, open_client, own_uri, public
 from sweeps.files import read_json, write_json
 
+LOOPBACK = "127.0.0.1"
 PORT = 5000
 READY_S = 180.0  # a cold start on a busy machine; 5-15 s is usual
 STOP_S = 10.0
@@ -41,7 +44,8 @@ class Server:
 
     health: the URL that answers when it is well. started: the process's creation time, so that a
     reused pid is not taken for it. state: the file that lets others find it; gone when it is.
-    allowed_hosts: the names, by commas, under which it may be asked for.
+    allowed_hosts: the names, by commas, under which it may be asked for. store: the database that
+    it shows, without its password.
     """
 
     url: str
@@ -50,6 +54,7 @@ class Server:
     started: float
     state: str
     allowed_hosts: str | None = None
+    store: str | None = None
     process: subprocess.Popen[bytes] | None = dataclasses.field(
         default=None, compare=False, repr=False
     )  # known to the one who started it
@@ -101,23 +106,25 @@ def find(state: Path) -> Server | None:
 def start(
     home: Path,
     *,
-    host: str = "127.0.0.1",
+    host: str | None = None,
     port: int | None = None,
     uri: str | None = None,
     allowed_hosts: str | None = None,
 ) -> Server:
     """Start MLflow's server for a home and return when it answers, or find the one that runs.
 
-    port: None for 5000 or, where that is taken, any free one. uri: the database, if it is not the
-    home's own. allowed_hosts: the names under which it may be asked for, with ports, by commas
-    (MLflow refuses other names; addresses are fine). Raises ServerError.
+    host: None for 127.0.0.1. port: None for 5000 or, where that is taken, any free one. uri: the
+    database, if it is not the home's own. allowed_hosts: the names under which it may be asked for,
+    with ports, by commas (MLflow refuses other names; addresses are fine). Raises ServerError, also
+    for a server that runs with other options than these.
     """
-    state = Path(home) / STATE
+    state, store = Path(home) / STATE, uri or own_uri(home)
     found = find(state)
     if found is not None:
-        return found
+        options = {"allowed_hosts": allowed_hosts, "store": public(store)}
+        return _as_asked(found, "--stop", host=host, port=port, **options)
+    host = host or LOOPBACK
     port = choose_port(host, port, PORT)
-    store = uri or own_uri(home)
     open_client(home, store)  # a fresh database is brought to its schema before the server opens it
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
     command += ["--artifacts-destination", str(Path(home).resolve() / "artifacts")]
@@ -135,18 +142,34 @@ def start(
         health="/health",
         env=env,
         allowed_hosts=allowed_hosts,
+        store=public(store),
     )
 
 
+def _as_asked(
+    up: Server, stop: str, *, host: str | None, port: int | None, **options: str | None
+) -> Server:
+    """The server that is up; raises ServerError if it was started with options other than these."""
+    where = urlsplit(up.url)
+    wanted = {"host": host, "port": port, **options}
+    known = {"host": where.hostname, "port": where.port, **{k: getattr(up, k) for k in options}}
+    if any(value not in (None, known[name]) for name, value in wanted.items()):
+        raise ServerError(
+            f"a server is up at {up.url}, with options of its own: `s4sweep dashboard {stop}`, and "
+            "then start this one."
+        )
+    return up
+
+
 def start_optuna(
-    record: SweepRecord, *, host: str = "127.0.0.1", port: int | None = None
+    record: SweepRecord, *, host: str | None = None, port: int | None = None
 ) -> Server:
     """Start optuna-dashboard on a sweep's study, or find the one that runs; raises ServerError.
 
     It has no login of its own, so it should listen on the loopback address only. Of a study in a
     database, raises StudyError if the variable that holds its URL is not set.
     """
-    if not is_loopback(host):
+    if not is_loopback(host or LOOPBACK):
         raise ServerError(
             f"optuna-dashboard has no login: leave it on 127.0.0.1 and forward the port with ssh, "
             f"not {host}."
@@ -154,11 +177,12 @@ def start_optuna(
     state = record.folder / OPTUNA_STATE
     found = find(state)
     if found is not None:
-        return found
+        return _as_asked(found, f"{record.name} --optuna --stop", host=host, port=port)
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise ServerError(
             "optuna-dashboard is not installed: pip install 's4sweep[optuna-dashboard]'."
         )
+    host = host or LOOPBACK
     port = choose_port(host, port, 8080)
     from sweeps.storage import resolved  # optuna, 1 s
 
@@ -179,9 +203,12 @@ def launch(
     url: str,
     health: str,
     env: Mapping[str, str],
-    allowed_hosts: str | None = None,
+    **options: str | None,
 ) -> Server:
-    """Start a server in a session of its own and return when it answers; raises ServerError."""
+    """Start a server in a session of its own and return when it answers; raises ServerError.
+
+    options: further fields of Server.
+    """
     log = state.with_suffix(".log")
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -193,13 +220,13 @@ def launch(
             stderr=file,
             start_new_session=True,
         )
-    known = {
+    known: dict[str, Any] = {
         "url": url,
         "health": url + health,
         "pid": process.pid,
         "started": psutil.Process(process.pid).create_time(),
         "state": str(state),
-        "allowed_hosts": allowed_hosts,
+        **options,
     }
     write_json(state, known)
     server = Server(**known, process=process)
@@ -237,15 +264,6 @@ def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def choose_port(host: str, wanted: int | None, usual: int) -> int:
-    """The port that is wanted, else the usual one, else any free one; raises ServerError."""
-    if wanted is not None:
-        if not is_free(host, wanted):
-            raise ServerError(f"port {wanted} of {host} is taken; give another with --port.")
-        return wanted
-    return usual if is_free(host, usual) else any_port(host)
-
-
 def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -257,21 +275,3 @@ def answers(url: str, timeout_s: float = 5.0) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether nobody listens on the port."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def any_port(host: str) -> int:
-    """A port that nobody listens on now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cluster.arguments import whole
-
-if TYPE_CHECKING:
-    from dashboards.server import Server
 
 HELP = """look at sweeps in a browser
 
@@ -58,21 +54,18 @@ def main(args: argparse.Namespace) -> int:
             running.stop()
         print("stopped." if running else "no server was up.")
         return 0
-    if running is not None:
-        _check_as_asked(running, args)
     shared = default_uri(home())
     if shared.startswith("http") and not args.optuna:  # somebody else's server, which is up
         print(_page(shared.rstrip("/"), record))
         return 0
-    started, host = running, args.host or "127.0.0.1"
-    if started is None and sys.stderr.isatty():
+    if running is None and sys.stderr.isatty():
         print("starting the server; it takes some 5 to 15 s ...", file=sys.stderr)
-    if started is None and args.optuna and record is not None:
-        started = server.start_optuna(record, host=host, port=args.port)
-    elif started is None:
-        options = {"host": host, "port": args.port, "allowed_hosts": args.allowed_hosts}
-        started = server.start(home(), **options)
-    assert started is not None
+    listens = {"host": args.host, "port": args.port}
+    if args.optuna and record is not None:
+        started, stop = server.start_optuna(record, **listens), f"{record.name} --optuna --stop"
+    else:
+        options = {**listens, "uri": shared, "allowed_hosts": args.allowed_hosts}
+        started, stop = server.start(home(), **options), "--stop"
     stays = running is not None or args.detach
     with contextlib.nullcontext() if stays else server.held(started):
         print(started.url if args.optuna else _page(started.url, record), flush=True)
@@ -80,25 +73,11 @@ def main(args: argparse.Namespace) -> int:
             password = home() / login.FOLDER / "admin-password"
             print(f"log in as {login.ADMIN}; the password is in {password}")
         if stays:
-            print("it is up until `s4sweep dashboard --stop`.")
+            print(f"it is up until `s4sweep dashboard {stop}`.")
         else:
             print("Ctrl-C stops it.", flush=True)
             started.wait()
     return 0
-
-
-def _check_as_asked(running: Server, args: argparse.Namespace) -> None:
-    """Raise UserError if the server that is up does not listen where it is asked for."""
-    from cluster.errors import UserError
-
-    up = urlsplit(running.url)
-    wanted = (args.host, args.port, args.allowed_hosts)
-    found = (up.hostname, up.port, running.allowed_hosts)
-    if any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
-        raise UserError(
-            f"a server is up at {running.url}, with options of its own: `s4sweep dashboard "
-            "--stop`, and then start this one."
-        )
 
 
 def _page(url: str, record: object) -> str:

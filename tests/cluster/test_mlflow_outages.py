@@ -15,6 +15,7 @@ from driver_process import Driver, start, wait_for_shipper
 from engine_contract import check_record, check_tracked, tiny
 
 from dashboards import server
+from dashboards.ports import any_port
 from dashboards.shipper import lag, sync
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -88,7 +89,7 @@ def test_mlflow_is_away_from_the_start_and_for_ever(
 ) -> None:
     """The sweep is whole without it; another store is filled from the files; then it comes up."""
     sweep(tmp_path, delay_s=0.02)
-    uri = f"http://127.0.0.1:{server.any_port('127.0.0.1')}"
+    uri = f"http://127.0.0.1:{any_port('127.0.0.1')}"
     with run(tmp_path, uri) as driver:
         assert driver.wait() == 0, driver.error
         assert "`s4sweep sync tiny` helps" in driver.error

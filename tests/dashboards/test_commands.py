@@ -12,8 +12,8 @@ import sweep_folders
 
 from cluster.cli import main
 from dashboards import server
-from dashboards.server import any_port
-from dashboards.store import open_client
+from dashboards.ports import any_port
+from dashboards.store import open_client, own_uri
 
 
 @pytest.fixture
@@ -96,10 +96,11 @@ def test_a_server_that_is_up_is_not_taken_for_one_with_other_options(
     at_home: Path, capsys: pytest.CaptureFixture[str], words: list[str], is_refused: bool
 ) -> None:
     """A plain server of files stands in for MLflow's, which takes seconds to start."""
-    port = server.any_port("127.0.0.1")
+    port = any_port("127.0.0.1")
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
     url = f"http://127.0.0.1:{port}"
-    running = server.launch(command, state=at_home / server.STATE, url=url, health="/", env={})
+    state, shown = at_home / server.STATE, own_uri(at_home)
+    running = server.launch(command, state=state, url=url, health="/", env={}, store=shown)
     try:
         status = main(["dashboard", *(w.format(port=port) for w in words)])
     finally:

@@ -13,6 +13,7 @@ import sweep_folders
 
 from dashboards import server
 from dashboards.errors import StoreAway
+from dashboards.ports import any_port
 from dashboards.shipper import lag, start_shipper, sync
 from dashboards.store import is_outage, open_client, public
 
@@ -26,7 +27,7 @@ def wait_for(holds: Any, what: str, timeout_s: float = 120) -> None:
 
 def test_a_store_that_is_not_there_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     sweep_folders.make_sweep(tmp_path, trials=1)
-    uri = f"http://127.0.0.1:{server.any_port('127.0.0.1')}"
+    uri = f"http://127.0.0.1:{any_port('127.0.0.1')}"
     began = time.monotonic()
     with pytest.raises(StoreAway, match=f"^{uri} does not take it: [^\n]*$"):
         sync(tmp_path, "demo", uri)
@@ -36,7 +37,7 @@ def test_a_store_that_is_not_there_is_one_line_and_loses_nothing(tmp_path: Path)
 
 def test_the_password_of_a_store_is_not_written_down(tmp_path: Path) -> None:
     folder = sweep_folders.make_sweep(tmp_path, trials=1)
-    port = server.any_port("127.0.0.1")
+    port = any_port("127.0.0.1")
     uri = f"http://somebody:secret@127.0.0.1:{port}"
     with pytest.raises(StoreAway) as raised:
         sync(tmp_path, "demo", uri)

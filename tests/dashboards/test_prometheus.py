@@ -19,8 +19,9 @@ import sweep_folders
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from dashboards.ports import any_port
 from dashboards.prometheus import SWEEP, TRIAL, serve_metrics
-from dashboards.server import answers, any_port
+from dashboards.server import answers
 
 GRAFANA = Path(__file__).parents[2] / "dashboards" / "grafana"
 FAMILIES = {*SWEEP, *TRIAL, "s4sweep_trials"}

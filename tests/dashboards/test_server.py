@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ import sweep_folders
 
 from dashboards import server
 from dashboards.errors import ServerError
+from dashboards.ports import any_port
 from dashboards.record import SweepRecord
 from dashboards.shipper import sync
 
@@ -63,6 +65,23 @@ def test_a_second_start_finds_the_first(served: server.Server) -> None:
     assert server.start(Path(served.state).parent) == served
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"host": "0.0.0.0"},
+        {"port": 1},
+        {"allowed_hosts": "lab"},
+        {"uri": "postgresql://anna:pa55@lab/mlflow"},
+    ],
+)
+def test_a_second_start_with_other_options_is_refused(
+    served: server.Server, options: dict[str, Any]
+) -> None:
+    """Before, it handed back the first one, which shows another store or listens elsewhere."""
+    with pytest.raises(ServerError, match=f"a server is up at {served.url}, with options of its"):
+        server.start(Path(served.state).parent, **options)
+
+
 def test_a_taken_port_is_refused_and_without_one_another_is_chosen(home: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -70,7 +89,7 @@ def test_a_taken_port_is_refused_and_without_one_another_is_chosen(home: Path) -
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=f"port {port} of 127.0.0.1 is taken"):
             server.start(home, port=port)
-        assert server.any_port("127.0.0.1") != port
+        assert any_port("127.0.0.1") != port
 
 
 def test_a_server_that_cannot_start_says_why(home: Path) -> None:

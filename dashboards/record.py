@@ -114,10 +114,7 @@ class TrialRecord:
         ended = self.result()
         if ended is not None or (spec := self.spec()) is None:
             return ended
-        outcome = Outcome(objectives)
-        for line in self.curve():
-            outcome.add(line.report)
-        return outcome.so_far(spec)
+        return Outcome.of(objectives, (line.report for line in self.curve())).so_far(spec)
 
 
 @dataclasses.dataclass(frozen=True)

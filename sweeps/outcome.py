@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from s4core.train.report import EpochReport
 from sweeps.plural import plural
@@ -24,6 +24,14 @@ class Outcome:
         self.seconds = 0.0
         self.spared = 0.0
         self.stopped_by: str | None = None
+
+    @classmethod
+    def of(cls, objectives: Sequence[Objective], reports: Iterable[EpochReport]) -> Outcome:
+        """What reports that are on disk come to."""
+        outcome = cls(objectives)
+        for report in reports:
+            outcome.add(report)
+        return outcome
 
     @property
     def value(self) -> float | None:

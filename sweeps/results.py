@@ -100,9 +100,8 @@ def standing(study: Study) -> SweepResult:
     def timed(trial: TrialResult) -> TrialResult:
         if trial.state is not TrialState.RUNNING:
             return trial
-        outcome = Outcome(study.spec.objectives)
-        for line in read_metrics(study.trial_folder(trial.number)):
-            outcome.add(EpochReport.from_json(line))
+        lines = read_metrics(study.trial_folder(trial.number))
+        outcome = Outcome.of(study.spec.objectives, map(EpochReport.from_json, lines))
         return dataclasses.replace(trial, seconds=outcome.seconds, spared=outcome.spared)
 
     return dataclasses.replace(result, trials=tuple(map(timed, result.trials)))

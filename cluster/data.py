@@ -7,7 +7,6 @@ node-local homes each node builds its own. Each node says on the way what it is.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import socket
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,6 @@ from cluster import probe
 from cluster.runtime import LOST
 from cluster.telling import Teller, listen
 from data_prep.fetch import Progress
-from sweeps import SweepSpec
 
 logger = logging.getLogger(__name__)
 
@@ -36,15 +34,6 @@ class NodeReport:
     code: str
     gpus: list[str]
     data: Mapping[str, str]
-
-
-def data_blocks(spec: SweepSpec) -> list[Mapping[str, Any]]:
-    """The data sets that the sweep's trials use, as far as the corners of its space show."""
-    blocks = {
-        json.dumps(point.config["data"], sort_keys=True): point.config["data"]
-        for point in spec.space.corners()
-    }
-    return list(blocks.values())
 
 
 def prepare_everywhere(

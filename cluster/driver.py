@@ -16,7 +16,7 @@ from typing import Any
 
 from cluster import capture
 from cluster.control import obeying
-from cluster.data import data_blocks, prepare_everywhere
+from cluster.data import prepare_everywhere
 from cluster.errors import FailedRun
 from cluster.final import test_best
 from cluster.ground import watched
@@ -146,7 +146,7 @@ class Driver:
         if resources.pack:
             what = "one trial first, to be measured"
         self.show.note("preparing data")
-        blocks = data_blocks(self.study.spec)
+        blocks = self.study.spec.data_blocks()
         nodes = prepare_everywhere(blocks, str(self.home), self.show.progress)
         self.show.note(
             f"{plural(capacity.nodes, 'node')}, {plural(capacity.cpus, 'CPU')}, "

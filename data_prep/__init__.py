@@ -5,7 +5,7 @@ from data_prep.card import DatasetCard, RawFile, Split, TaskInfo
 from data_prep.dataset import Dataset, open_dataset
 from data_prep.errors import Damaged, DataError, MissingRaw
 from data_prep.fetch import Network
-from data_prep.prepare import prepare
+from data_prep.prepare import look, prepare
 from data_prep.registry import dataset_card, dataset_names, dataset_options
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "dataset_card",
     "dataset_names",
     "dataset_options",
+    "look",
     "open_dataset",
     "prepare",
 ]

@@ -27,8 +27,12 @@ class Damaged(DataError):
     """A published file has another size, schema or checksum than its manifest says."""
 
 
+SHOWN = 40  # of the choices; a table may have a column a step
+
+
 def nearest(name: str, choices: Collection[str]) -> str:
     """Say which of `choices` there are and, where one is close to `name`, that it may be meant."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"choose from {', '.join(sorted(choices))}.{hint}"
+    more = f" and {len(choices) - SHOWN:,} more" if len(choices) > SHOWN else ""
+    return f"choose from {', '.join(sorted(choices)[:SHOWN])}{more}.{hint}"

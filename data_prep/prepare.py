@@ -79,6 +79,20 @@ def prepare(
     return places.publish(request.fingerprint(checksum), build)
 
 
+def look(name: str, options: Mapping[str, Any] | None = None, *, home: Path) -> None:
+    """Look briefly at raw files of the user's own, which nobody else can bring.
+
+    Raises MissingRaw if there are none, and DataError for what their names and headers show wrong.
+    """
+    module = dataset_module(name)
+    raw = Raw(folder=raw_folder(name, home, options), options=dataset_options(name, options))
+    if not hasattr(module, "glance"):
+        return
+    if not is_present(sources_of(module, raw)):
+        bring(module, raw)
+    module.glance(raw)
+
+
 def _place(folder: Path, home: Path) -> str:
     """Name a raw folder so that a home may be moved, or mounted elsewhere on another node."""
     whole = folder.absolute()

@@ -10,6 +10,8 @@ sources(raw) -> files                     the raw files that count (default: the
 files(options) -> (RawFile, ...)          what to download (default: the card's files)
 survey(raw) -> JSON-ready facts           what must be known of the whole before the first row;
                                           names that begin with _ are not kept in the manifest
+glance(raw)                               of files that users bring: raises DataError for what is
+                                          wrong with them at first sight (`s4sweep check`)
 sizes(options) -> {split: rows}           of a generated data set, together with
 generate(options, split, shard) -> rows   which replaces `examples`; shards are independent streams
 view(stored) -> View                      how stored rows become batches

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,11 @@ class SweepSpec:
     def space(self) -> Space:
         """The ranges of the three blocks."""
         return Space.from_data({"data": self.data, "model": self.model, "train": self.train})
+
+    def data_blocks(self) -> list[Mapping[str, Any]]:
+        """The data sets that the trials use, as far as the corners of the space show."""
+        blocks = [point.config["data"] for point in self.space.corners()]
+        return list({json.dumps(block, sort_keys=True): block for block in blocks}.values())
 
     @property
     def data_has_ranges(self) -> bool:

@@ -48,14 +48,19 @@ def main(args: argparse.Namespace) -> int:
     if args.plan and args.address:
         return _there(args)
     found: dict[str, list[str]] = {}
-    plans = {}
+    plans, notes = {}, {}
     for file in args.files:
         found[str(file)] = [str(e) for e in find_mistakes(file, allow_imports=args.allow_imports)]
         if found[str(file)]:
             continue
         spec = load_spec(file, allow_imports=args.allow_imports)
-        if not args.json:
+        notes[str(file)], wrong = _data(spec)
+        found[str(file)] = [f"{file}: data: {line}" for line in wrong]
+        if not args.json and not wrong:
             print(f"{file}: good, {_summary(spec)}")
+            print(
+                *(f"  not on this machine: {line}\n" for line in notes[str(file)]), sep="", end=""
+            )
         if args.plan:
             room, fits, is_cluster = _room(spec)
             plan = make_plan(spec, home(), probe=not args.no_probe, fits=fits)
@@ -65,12 +70,35 @@ def main(args: argparse.Namespace) -> int:
             if not args.json:
                 print(f"{plan.text}\n  {room}")
     if args.json:
-        shown = {f: {"mistakes": lines, "plan": plans.get(f)} for f, lines in found.items()}
+        shown = {
+            f: {"mistakes": lines, "notes": notes.get(f, []), "plan": plans.get(f)}
+            for f, lines in found.items()
+        }
         print(json.dumps(shown))
     for lines in found.values():
         for line in lines:
             print(line, file=sys.stderr)
     return 2 if any(found.values()) else 0
+
+
+def _data(spec: Any) -> tuple[list[str], list[str]]:
+    """What a short look at the user's own files says: those that are not here, and what is wrong.
+
+    A sweep may be meant for a cluster that has the files.
+    """
+    from data_prep import DataError, MissingRaw, look
+    from sweeps import home
+
+    missing, wrong = [], []
+    for block in spec.data_blocks():
+        options = {key: value for key, value in block.items() if key != "name"}
+        try:
+            look(str(block["name"]), options, home=home())
+        except MissingRaw as error:
+            missing.append(str(error))
+        except DataError as error:
+            wrong.append(str(error))
+    return missing, wrong
 
 
 def _room(spec: Any) -> tuple[str, int, bool]:

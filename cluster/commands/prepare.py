@@ -19,13 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from cluster.data import data_blocks
     from cluster.download import prepare_block
     from sweeps import load_spec
 
     for file in args.files:
         spec = load_spec(file, allow_imports=args.allow_imports)
-        for block in data_blocks(spec):
+        for block in spec.data_blocks():
             options = {key: value for key, value in block.items() if key != "name"}
             prepare_block(block["name"], options, args)
     return 0

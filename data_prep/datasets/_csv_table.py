@@ -116,6 +116,18 @@ class CsvTable:
             raise DataError(f"csv_series: the column {name!r} is not numeric: {error}.") from error
 
 
+def first_columns(paths: Sequence[Path]) -> list[str]:
+    """Return the columns that any of the files has; raises DataError for one that is no CSV."""
+    found: dict[str, None] = {}
+    for path in paths:
+        try:
+            with pyarrow.csv.open_csv(path) as reader:  # its first MB
+                found |= dict.fromkeys(reader.schema.names)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"csv_series: {path}: {error}") from error
+    return list(found)
+
+
 def _is_number(value: Any) -> bool:
     try:
         float(value)

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_prep.arrow import Column
 from data_prep.card import DatasetCard, TaskInfo
-from data_prep.datasets._csv_table import CsvTable
+from data_prep.datasets._csv_table import CsvTable, first_columns
 from data_prep.errors import DataError, nearest
 from data_prep.moments import moments, row_sums, sum_columns
 from data_prep.options import view as view_option
@@ -80,22 +80,32 @@ def survey(raw: Raw) -> Mapping[str, Any]:
     """Read the tables once: what the classes, groups and channels are."""
     options: Options = raw.options
     table = CsvTable.read(sources(raw))
-    special = {options.label, options.group, options.split} - {""}
-    if options.layout == "long":
-        special |= {options.series, options.time} - {""}
-    for name in special:
-        if name not in table.data.column_names:
-            choices = nearest(name, table.data.column_names)
-            raise DataError(f"csv_series: no column {name!r}: {choices}")
-    channels = [n for n in table.data.column_names if n not in special]
-    if not channels:
-        raise DataError(f"csv_series: no column is left beside {', '.join(sorted(special))}.")
+    channels = _channels(options, table.data.column_names)
     return {
         "channels": channels if options.layout == "long" else [options.layout],
         "classes": sorted({*table.names(options.label)} - {""}) if options.is_class else [],
         "_steps": channels,
         "_table": table,
     }
+
+
+def glance(raw: Raw) -> None:
+    """Read the beginnings of the tables: whether they are some, and have the columns."""
+    _channels(raw.options, first_columns(sources(raw)))
+
+
+def _channels(options: Options, names: Sequence[str]) -> list[str]:
+    """Return the columns that are not named in the options; raises DataError for one missing."""
+    special = {options.label, options.group, options.split} - {""}
+    if options.layout == "long":
+        special |= {options.series, options.time} - {""}
+    for name in special:
+        if name not in names:
+            raise DataError(f"csv_series: no column {name!r}: {nearest(name, names)}")
+    channels = [n for n in names if n not in special]
+    if not channels:
+        raise DataError(f"csv_series: no column is left beside {', '.join(sorted(special))}.")
+    return channels
 
 
 def columns(raw: Raw, split: str) -> dict[str, Column]:

@@ -101,6 +101,8 @@ class Build:
                     if self.progress:
                         self.progress(split, spool.rows, (self.sizes or {}).get(split, 0))
                 files = spool.write(split)
+            if spool.rows == 0:
+                raise DataError(f"{self.name}: the raw files in {raw.folder} hold no {split} rows.")
             splits[split] = _describe(spool.rows, files, columns)
         return {
             "dataset": self.name,
@@ -178,8 +180,6 @@ def _take(packed: dict[str, Packed], kept: np.ndarray | None, at_most: int) -> d
 
 def _describe(rows: int, files: list[Path], columns: Mapping[str, Column]) -> dict[str, Any]:
     """Return the manifest's block of one part."""
-    if rows == 0:
-        raise DataError(f"the part {files[0].stem} has no rows.")
     part = Part(files, columns)
     classes: tuple[int, ...] = ()
     y = columns.get("y")

@@ -101,34 +101,47 @@ class Entry:
                 )
 
 
-def find(
-    folder: Path, request: Request, fingerprint: str | None, *, raw: str | None = None
-) -> Entry | None:
-    """Return the entry, by its fingerprint or (None) the newest one that answers the request.
-
-    raw: as in the manifest, where its raw files lay; None takes an entry from anywhere.
-    """
-    names = [fingerprint] if fingerprint else _published(folder)
-    found = [e for e in (read_entry(folder / n) for n in names) if e is not None]
-    if fingerprint is None:
-        found = [e for e in found if answers(e.manifest, request, raw)]
+def find(folder: Path, request: Request, raw: str) -> Entry | None:
+    """Return the newest whole entry that answers the request, made from the raw files in `raw`."""
+    found = []
+    for name in _published(folder):
+        with contextlib.suppress(Damaged):
+            entry = read_entry(folder / name)
+            if entry is not None and answers(entry.manifest, request, raw):
+                found.append(entry)
     return max(found, key=lambda e: e.manifest["created"], default=None)
 
 
-def answers(manifest: Mapping[str, Any], request: Request, raw: str | None) -> bool:
+def answers(manifest: Mapping[str, Any], request: Request, raw: str) -> bool:
     """Whether an entry is what is asked for, made from the raw files meant."""
-    same_raw = raw is None or manifest.get("raw") == raw
-    return bool(manifest["request"] == request.key and same_raw)
+    return bool(manifest["request"] == request.key and manifest.get("raw") == raw)
 
 
 def read_entry(folder: Path) -> Entry | None:
     """Read a published folder's manifest; None if there is no such folder."""
+    path = folder / "manifest.json"
     try:
-        return Entry(folder, json.loads((folder / "manifest.json").read_text()))
-    except FileNotFoundError:
+        return Entry(folder, whole_manifest(path.read_bytes(), str(path)))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except json.JSONDecodeError as error:
-        raise Damaged(f"{folder / 'manifest.json'} is not JSON: {error}") from error
+
+
+def whole_manifest(content: bytes, place: str) -> dict[str, Any]:
+    """Read a manifest; raises Damaged where it is not what was published at `place`."""
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise Damaged(f"{place} is not JSON: {error}") from error
+    if not isinstance(manifest, dict) or not manifest.keys() >= {"files", "splits", "request"}:
+        raise Damaged(f"{place} is no manifest.")
+    # Manifests had no checksum of their own once.
+    if manifest.get("sha256", digest := _manifest_digest(manifest)) != digest:
+        raise Damaged(f"{place} has another sha256 than was published.")
+    return manifest
+
+
+def _manifest_digest(manifest: Mapping[str, Any]) -> str:
+    return _digest({key: value for key, value in manifest.items() if key != "sha256"})
 
 
 def _published(folder: Path) -> list[str]:
@@ -163,6 +176,7 @@ def publish_once(
             files = sorted(temporary.glob("*.arrow"))
             manifest["files"] = [_describe(path) for path in files]
             manifest.setdefault("created", time.time())
+            manifest["sha256"] = _manifest_digest(manifest)
             write_atomic(temporary / "manifest.json", json.dumps(manifest, indent=1))
             fsync(temporary)
             try:
@@ -216,7 +230,7 @@ def _note_path(entry: Entry) -> Path:
 def _is_verified(entry: Entry) -> bool:
     try:
         return bool(json.loads(_note_path(entry).read_text()) == _stamp(entry))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return False
 
 

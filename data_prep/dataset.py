@@ -174,9 +174,22 @@ def open_dataset(
         part=parts.__getitem__,
     )
     view = module.view(stored) if hasattr(module, "view") else _plain_view(name, stored)
+    _check_classes(name, view, entry)
     return Dataset(
         card=module.CARD, options=made, entry=entry, view=view, parts=parts, on_device=on_device
     )
+
+
+def _check_classes(name: str, view: View, entry: Entry) -> None:
+    """Raise DataError for raw files with a class that the task does not have."""
+    if view.task.target != "class" or view.labels is not None:
+        return
+    for split, stored in entry.splits.items():
+        if len(stored.classes) > view.task.d_output:
+            raise DataError(
+                f"{name}: a row of {split} has the class {len(stored.classes) - 1}, and the task "
+                f"classes 0 to {view.task.d_output - 1}: mend the raw files ({entry.folder})."
+            )
 
 
 def _plain_view(name: str, stored: Stored) -> View:

@@ -26,7 +26,7 @@ from filelock import FileLock
 from data_prep.atomic import write_atomic
 from data_prep.card import RawFile
 from data_prep.errors import DataError
-from data_prep.sources import sha256_of
+from data_prep.sources import reading, sha256_of
 
 _log = logging.getLogger(__name__)
 _BLOCK = 1 << 18
@@ -224,9 +224,9 @@ def _resume_point(url: str, part: Path) -> tuple[int, str]:
     """Return how much there is of the same version of the same address, and its validator."""
     try:
         known = json.loads(_note(part).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return 0, ""
-    same = known.get("url") == url and known.get("validator")
+    same = isinstance(known, dict) and known.get("url") == url and known.get("validator")
     return (_size(part), known["validator"]) if same else (0, "")
 
 
@@ -254,11 +254,12 @@ def _verify(part: Path, path: Path, file: RawFile) -> None:
 
 def _hold_to_the_first(path: Path, sha256: str, size: int) -> None:
     ledger = path.parent / ".seen.json"
-    seen = json.loads(ledger.read_text()) if ledger.is_file() else {}
-    first = seen.setdefault(path.name, {"sha256": sha256, "bytes": size})
-    if first["sha256"] != sha256:
+    with reading(ledger):
+        seen = json.loads(ledger.read_text()) if ledger.is_file() else {}
+        first = seen.setdefault(path.name, {"sha256": sha256, "bytes": size})["sha256"]
+    if first != sha256:
         raise _Wrong(
-            f"has sha256 {sha256}, the first download had {first['sha256']}; "
+            f"has sha256 {sha256}, the first download had {first}; "
             f"if that one was wrong, delete {ledger}"
         )
     write_atomic(ledger, json.dumps(seen, indent=1))

@@ -13,8 +13,8 @@ Training never reads through the network: files are mapped, and a page cache is 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from typing import Any
 
 import pyarrow.fs
 
-from data_prep.cache import Entry, Request, answers, find, publish_once
+from data_prep.cache import Entry, Request, answers, find, publish_once, whole_manifest
 from data_prep.errors import Damaged, DataError
 from data_prep.remote import SCHEMES, file_system, reachable
 from data_prep.sources import sha256_of
@@ -64,19 +64,22 @@ class Store:
         with reachable(self.root):
             try:
                 with self.files.open_input_stream(path) as file:
-                    manifest: dict[str, Any] = json.loads(file.read())
+                    content = bytes(file.read())
             except FileNotFoundError:
                 return None
-        return manifest
+        return whole_manifest(content, path)
 
     def find(self, request: Request, raw: str) -> str | None:
         """Return the newest entry that answers a request, made from these raw files."""
         selector = pyarrow.fs.FileSelector(self.root, allow_not_found=True)
         with reachable(self.root):
             folders = [i for i in self.files.get_file_info(selector) if not i.is_file]
-        names = [i.base_name for i in folders if "." not in i.base_name]
-        manifests = {name: self.manifest(name) for name in names}
-        found = [(m["created"], n) for n, m in manifests.items() if m and answers(m, request, raw)]
+        found = []
+        for name in (i.base_name for i in folders if "." not in i.base_name):
+            with contextlib.suppress(Damaged):
+                manifest = self.manifest(name)
+                if manifest and answers(manifest, request, raw):
+                    found.append((manifest["created"], name))
         return max(found)[1] if found else None
 
     def download(self, fingerprint: str, folder: Path) -> Mapping[str, Any]:
@@ -134,7 +137,7 @@ class Places:
     def find(self, request: Request, raw: str) -> str | None:
         """Return the newest entry that answers a request, made from these raw files, anywhere."""
         for folder in dict.fromkeys((self.local, self.home)):
-            entry = find(folder, request, None, raw=raw)
+            entry = find(folder, request, raw)
             if entry is not None:
                 return entry.fingerprint
         return self.store.find(request, raw) if self.store else None

@@ -6,17 +6,56 @@ and its sha256; a file whose size and time have not changed is not read again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import lzma
 import os
-from collections.abc import Mapping, Sequence
+import pickle
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep.atomic import write_atomic
+from data_prep.errors import DataError
 
 _BLOCK = 1 << 22
+# What readers of archives, tables, texts and JSON raise for bytes that are not what they should be;
+# gzip's and bz2's complaints are an OSError without a number.
+_DAMAGE = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    lzma.LZMAError,
+    pickle.UnpicklingError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 UNPACKED = ".unpacked.json"  # written by unpack.py: stands for all files of its folder
+UNPACKING = ".tmp-"  # in the name of a folder that unpack.py is still at, or was killed at
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say of a damaged raw file which one it is: what its reader raises becomes a DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # no permission, a full disk, ...: it names its file itself
+        why = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise DataError(f"{path} cannot be read ({why}): mend it, or fetch it again.") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -37,7 +76,7 @@ def identify(files: Sequence[Path], *, root: Path, ledger: Path) -> str:
         stat = path.stat()
         key = str(path.absolute())
         entry = known.get(key)
-        if entry is None or entry[:2] != [stat.st_size, stat.st_mtime_ns]:
+        if not isinstance(entry, list) or entry[:-1] != [stat.st_size, stat.st_mtime_ns]:
             entry = [stat.st_size, stat.st_mtime_ns, sha256_of(path)]
         seen[key] = entry
         name = os.path.relpath(path, root) if path.is_relative_to(root) else path.name
@@ -53,8 +92,15 @@ def locate(folder: Path, marker: str, *, depth: int = 3) -> Path | None:
         return folder
     if depth == 0 or not folder.is_dir():
         return None
-    below = (locate(p, marker, depth=depth - 1) for p in sorted(folder.iterdir()) if p.is_dir())
+    folders = (p for p in sorted(folder.iterdir()) if p.is_dir() and UNPACKING not in p.name)
+    below = (locate(p, marker, depth=depth - 1) for p in folders)
     return next((p for p in below if p is not None), None)
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """Return the files below a folder that match, but for those that unpack.py is still at."""
+    found = (p for p in folder.rglob(pattern) if p.is_file())
+    return sorted(p for p in found if UNPACKING not in str(p.relative_to(folder).parent))
 
 
 def tree(folder: Path, marker: str, *, pattern: str = "*") -> tuple[Path, ...]:
@@ -72,12 +118,12 @@ def tree(folder: Path, marker: str, *, pattern: str = "*") -> tuple[Path, ...]:
             return (place / UNPACKED,)
         if place == folder:
             break
-    return tuple(sorted(p for p in root.rglob(pattern) if p.is_file()))
+    return tuple(files_below(root, pattern))
 
 
 def _read(ledger: Path) -> Mapping[str, Any]:
     try:
         data = json.loads(ledger.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

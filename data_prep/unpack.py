@@ -2,7 +2,8 @@
 
 Only plain files and folders are taken, and only below the target: an absolute path, a way out
 (`..`), a link or a device file is refused before anything is written. The folder appears whole,
-with a note that names the archive and its sha256.
+with a note that names the archive and its sha256; an archive that ends early, or whose compression
+has a wrong checksum, is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from filelock import FileLock
 
 from data_prep.atomic import write_atomic
 from data_prep.errors import DataError
-from data_prep.sources import UNPACKED, sha256_of
+from data_prep.sources import UNPACKED, UNPACKING, reading, sha256_of
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -35,24 +36,34 @@ def unpack(archive: Path, folder: Path) -> Path:
             return folder
         if folder.exists():
             raise DataError(f"{folder} is in the way of unpacking {archive.name}: move it away.")
-        temporary = folder.with_name(f"{folder.name}.tmp-{secrets.token_hex(4)}")
+        # The lock is ours, so whoever left these is dead.
+        for stale in folder.parent.glob(f"{folder.name}{UNPACKING}*"):
+            shutil.rmtree(stale)
+        temporary = folder.with_name(f"{folder.name}{UNPACKING}{secrets.token_hex(4)}")
         temporary.mkdir(parents=True)
         try:
-            count = 0
-            for name, data in _members(archive):
-                target = temporary / _safe(name, archive)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with data, target.open("xb") as sink:
-                    shutil.copyfileobj(data, sink, 1 << 20)
-                count += 1
+            with reading(archive):
+                count = _write(archive, temporary)
             note = {"archive": archive.name, "sha256": sha256_of(archive), "files": count}
             write_atomic(temporary / UNPACKED, json.dumps(note, indent=1))
             os.rename(temporary, folder)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, FileExistsError) as error:
-            raise DataError(f"{archive} cannot be unpacked: {error}. Fetch it again.") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _write(archive: Path, folder: Path) -> int:
+    """Write every file of the archive below the folder; return how many there are."""
+    count = 0
+    for name, data in _members(archive):
+        target = folder / _safe(name, archive)
+        if target.exists():
+            raise _refuse(archive, name, "is there twice")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with data, target.open("xb") as sink:
+            shutil.copyfileobj(data, sink, 1 << 20)
+        count += 1
+    return count
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -68,7 +79,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                     raise _refuse(archive, info.filename, "is no plain file")
                 yield info.filename, packed.open(info)
         return
-    with tarfile.open(archive, "r|*") as stream:
+    with tarfile.open(archive, "r:*") as stream:
         for member in stream:
             if member.isdir():
                 _safe(member.name, archive)
@@ -77,6 +88,21 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if data is None:
                 raise _refuse(archive, member.name, "is a link or a device")
             yield member.name, data
+        _expect_end(stream)
+
+
+def _expect_end(stream: tarfile.TarFile) -> None:
+    """Raise ReadError unless the archive is whole: tarfile takes what is torn for the end.
+
+    Reading on to the end of the file also has its compression compare the checksum.
+    """
+    file = stream.fileobj
+    assert file is not None
+    is_short = file.tell() < stream.offset + tarfile.BLOCKSIZE
+    while block := file.read(1 << 20):
+        is_short = is_short or block.strip(b"\0") != b""
+    if is_short:
+        raise tarfile.ReadError("it ends within a file, or has a damaged entry")
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:

@@ -34,8 +34,9 @@ class CsvTable:
         for path in paths:
             try:
                 tables.append(pyarrow.csv.read_csv(path))
+                assert tables[-1].column_names  # pyarrow decodes them only now
                 schema = pa.unify_schemas([schema, tables[-1].schema], promote_options="permissive")
-            except pa.ArrowInvalid as error:
+            except (pa.ArrowInvalid, UnicodeDecodeError) as error:
                 raise DataError(f"csv_series: {path}: {error}") from error
             except pa.ArrowTypeError as error:
                 raise DataError(

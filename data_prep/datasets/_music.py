@@ -19,7 +19,7 @@ from data_prep.audio import read_sound
 from data_prep.batches import Batch
 from data_prep.card import DatasetCard, RawFile, TaskInfo
 from data_prep.registry import Raw
-from data_prep.sources import UNPACKED
+from data_prep.sources import UNPACKED, files_below
 from data_prep.transforms import IGNORE, Sound, Stored, View
 
 LEVELS = 256
@@ -90,7 +90,7 @@ def card(
 
 def folder_of(raw: Raw) -> Path:
     """Return the shallowest folder with WAV files in it."""
-    found = sorted(raw.folder.rglob("*.wav"), key=lambda p: (len(p.parts), p))
+    found = sorted(files_below(raw.folder, "*.wav"), key=lambda p: (len(p.parts), p))
     return found[0].parent if found else raw.folder
 
 

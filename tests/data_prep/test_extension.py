@@ -72,7 +72,7 @@ def test_a_module_with_a_card_and_examples_is_a_data_set(tmp_path, my_lab):
         ("(8, 2)), ", "(9, 2)), ", r"column 'x' wants shape \(9, 2\), got \(8, 2\)"),
         ('"y": i % 3', '"y": -i', "column 'y' is uint8, which cannot hold"),
         ('"y": i % 3', '"z": 1', "a row has no column 'y'"),
-        ("range(int", "range(0 * int", "the part train has no rows"),
+        ("range(int", "range(0 * int", "hold no train rows"),
     ],
 )
 def test_what_its_rows_get_wrong_is_said_and_nothing_is_published(

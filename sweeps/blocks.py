@@ -31,6 +31,11 @@ def complete(config: Mapping[str, Any], *, allow_imports: bool = True) -> dict[s
 
     Raises BlockError, as the data set's options, the model's Config or TrainConfig say it.
     """
+    for block in BLOCKS:
+        found = config[block]
+        if not isinstance(found, Mapping):
+            hint = f"; write {{name: {found}}}" if isinstance(found, str) else ""
+            raise BlockError((block,), f"wants a block of keys and values, got {found!r}{hint}.")
     return {
         "data": _data(config["data"], allow_imports),
         "model": _model(config["model"], allow_imports),

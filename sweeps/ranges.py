@@ -18,6 +18,7 @@ from .expressions import Expression, ExpressionError
 from .nodes import Choice, Derived, Fixed, Node, Normal, Number, Scalar, Series, Table
 from .yaml_tree import Path_, YamlTree, dotted
 
+LARGEST = 1 << 53  # whole numbers up to here are exact in the samplers' floats
 RANGES = ("choice", "uniform", "log_uniform", "int", "log_int", "normal")
 
 
@@ -107,6 +108,8 @@ class RangeParser:
             raise self._error(at, f"wants a finite number, got {item!r}.")
         if whole and not isinstance(item, int):
             raise self._error(at, f"{kind} wants whole numbers, got {item!r}.")
+        if whole and abs(item) > LARGEST:
+            raise self._error(at, f"{kind} wants whole numbers up to 2**53, got {item!r}.")
 
     def _choice(self, value: Mapping[str, Any], at: Path_, name: str) -> Choice:
         options = value["choice"]
@@ -114,6 +117,9 @@ class RangeParser:
             raise self._error((*at, "choice"), f"choice wants a list, got {options!r}.")
         if not options:
             raise self._error((*at, "choice"), "an empty choice; give at least one option.")
+        for i, option in enumerate(options):
+            if option != option:
+                raise self._error((*at, "choice", i), "nan is no value.")
         beside = [key for key in value if key != "choice"]
         if beside and not all(isinstance(o, Mapping) and not is_range(o) for o in options):
             raise self._error(
@@ -182,6 +188,9 @@ def _distribution(
         raise ValueError(f"step wants a number, got {step!r}.")
     if step is not None and step <= 0:
         raise ValueError(f"step wants a number > 0, got {step!r}.")
+    if not math.isfinite(high - low) or (step is not None and (high - low) / step > LARGEST):
+        steps = "" if step is None else f" in steps of {step}"
+        raise ValueError(f"too wide a range: {low} to {high}{steps}.")
     # As decimals, which is what was written: 0.3 is not three times 0.1 in binary.
     if step is not None and (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)):
         raise ValueError(f"{high} is not reached from {low} in steps of {step}.")

@@ -61,7 +61,12 @@ def read_yaml(path: Path) -> YamlTree:
 
 def parse_yaml(text: str, *, file: str) -> YamlTree:
     """Parse one YAML document; raises SpecError with the line of the fault."""
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        what = f"the character U+{ord(text[error.position]):04X} cannot stand in YAML."
+        raise SpecError(Mark(file, line, 1), "", what) from error
     try:
         node = loader.get_single_node()
         builder = _Builder(loader, file)

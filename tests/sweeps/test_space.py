@@ -143,6 +143,19 @@ def test_blocks_of_one_name_are_told_apart() -> None:
             "f.yaml:1: a.x: 'x' beside a choice is common to its blocks, but not every option is "
             "a block.",
         ),
+        (
+            "{int: [1, 100000000000000000]}",
+            "f.yaml:1: a.int.1: int wants whole numbers up to 2**53, got 100000000000000000.",
+        ),
+        (
+            "{uniform: [0, 1], step: 1.0e-300}",
+            "f.yaml:1: a.uniform: too wide a range: 0 to 1 in steps of 1e-300.",
+        ),
+        (
+            "{uniform: [-1.0e+308, 1.0e+308]}",
+            "f.yaml:1: a.uniform: too wide a range: -1e+308 to 1e+308.",
+        ),
+        ("{choice: [1, .nan]}", "f.yaml:1: a.choice.1: nan is no value."),
         ("{normal: [0, 0]}", "f.yaml:1: a.normal: normal wants [mean, std] with std > 0."),
         ("{expr: 'import os'}", "f.yaml:1: a.expr: not an expression: 'import os'."),
     ],

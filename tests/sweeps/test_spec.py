@@ -101,6 +101,21 @@ def test_a_mistake_is_said_in_one_line(
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        ("data: {choice: [smnist, listops]}", "1: data: wants a block of keys and values, got "
+         "'smnist'; write {name: smnist}."),
+        ("data: {choice: [{name: smnist}, 3]}", "data: wants a block of keys and values, got 3."),
+        ("data: {expr: '1 + 1'}", "1: data: wants a block of keys and values, got 2."),
+    ],
+)  # fmt: skip
+def test_a_choice_of_names_is_no_choice_of_blocks(load: Load, blocks: str, said: str) -> None:
+    with pytest.raises(sweeps.SpecError) as caught:
+        load(f"{blocks}\nmodel: {{name: s4d}}\n")
+    assert str(caught.value).endswith(said)
+
+
 def test_fusing_what_cannot_be_fused_is_refused(load: Load) -> None:
     text = GOOD.replace("cpus: 1", "fuse: 4").replace("epochs: 3", "epochs: 3\n  ema: EMA")
     assert load(text.replace("EMA", "{choice: [0.0, 0.9]}")).resources.fuse == 4, "some can"

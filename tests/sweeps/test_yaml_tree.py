@@ -49,6 +49,7 @@ def test_a_missing_path_has_the_place_of_what_is_around_it() -> None:
             "another document.",
         ),
         ("a: [0x_]\n", "f.yaml:1: a.0: '0x_' is no number; text like this wants quotes."),
+        ("a: 1\nb: \0\n", "f.yaml:2: the character U+0000 cannot stand in YAML."),
         ("a: !!binary aGk=\n", "f.yaml:1: a: a tag (!...); only plain values."),
     ],
 )

@@ -30,6 +30,8 @@ class Operator:
     are the result (differentiable), the others are there to be kept.
     backward(*gradients of the results, *tensors of `keep`, *inputs that are no tensors) returns a
     gradient for each tensor input.  Neither may change its inputs or return one.
+    `keep` has an input of each product of inputs, so that a second derivative, which there is not,
+    is seen to be asked for.
     Compilers need shapes without values: of the outputs, which `forward_shapes` tells like forward,
     and of the gradients, which are those of the inputs where `keep` has all of them.  Without these
     two the function itself runs on fake tensors, where a loop of hundreds of operations takes
@@ -182,7 +184,6 @@ def _function(operator: Operator) -> Any:
             ctx.shapes = [(x.shape, x.dtype) for x in output[: operator.n_results]]
 
         @staticmethod
-        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
             saved = ctx.saved_tensors
             given = [
@@ -191,7 +192,13 @@ def _function(operator: Operator) -> Any:
             ]
             mapped = torch._C._are_functorch_transforms_active()
             run = Back.apply if mapped else operator._backward
-            return operator.spread(run(*given, *saved, *ctx.plain))
+            with torch.no_grad():
+                found = run(*given, *saved, *ctx.plain)
+            if torch.is_grad_enabled():
+                found = _Last.apply(  # type: ignore[no-untyped-call]
+                    len(found), *found, *given, *saved
+                )
+            return operator.spread(found)
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
@@ -200,6 +207,31 @@ def _function(operator: Operator) -> Any:
     # `apply` asks for the signature at every call, which takes 0.1 ms to find out.
     Eager.forward.__signature__ = inspect.signature(Eager.forward)  # type: ignore[attr-defined]
     return Eager
+
+
+class _Last(torch.autograd.Function):
+    """The first n of the tensors as they are, whose gradients are refused.
+
+    torch's once_differentiable lets gradients pass as constants, silently, where the gradient that
+    came in depends on nothing, as that of a sum does.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(n: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.view_as(x) for x in tensors[:n])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> None:
+        raise RuntimeError(
+            "the operations of s4core have first derivatives only; for second ones take their "
+            "plain twins, which are named <operation>_ref."
+        )
 
 
 def _gradient_free(function: Function) -> Any:

@@ -91,10 +91,10 @@ def _forward(
 
 
 def _backward(
-    dK: Tensor, low: Tensor, powers: Tensor, table: Tensor, columns: Tensor, LU: Tensor,
+    dK: Tensor, low: Tensor, B: Tensor, powers: Tensor, table: Tensor, columns: Tensor,
     *rest: Any,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    pivots, length, first, truncated = rest
+    LU, pivots, length, first, truncated = rest
     H, C, b, N = table.shape
     blocks = columns.shape[1]
     dK = torch.nn.functional.pad(dK, (0, b * blocks - length)).view(C, H, blocks, b)
@@ -169,7 +169,7 @@ _krylov = Operator(
     "krylov",
     "Tensor E, Tensor low, Tensor rows, Tensor B, SymInt length, SymInt first, bool truncated",
     "K, powers, table, columns, LU, pivots",
-    keep="low, powers, table, columns, LU, pivots",
+    keep="low, B, powers, table, columns, LU, pivots",
     forward=_forward,
     backward=_backward,
 )

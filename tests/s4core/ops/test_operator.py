@@ -90,12 +90,27 @@ def test_registered_operations_pass_torchs_checks():
     torch.library.opcheck(torch.ops.s4core.constant_scan.default, (a, b, x0, False))
 
 
-def test_a_second_derivative_is_refused_and_not_wrong():
-    k = torch.randn(1, 2, 4, requires_grad=True)
-    y = fft_conv(torch.randn(1, 2, 4), k)
-    (g,) = torch.autograd.grad(y.square().sum(), k, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        g.sum().backward()
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_second_derivative_is_refused_and_not_wrong(name):
+    """Where the loss is a plain sum too: nothing then flows into our backward but a constant."""
+    torch.manual_seed(0)
+    layer, x = LAYERS[name](), torch.randn(2, 16, 3, requires_grad=True)
+    found = torch.autograd.grad(layer(x).sum(), [x, *layer.parameters()], create_graph=True)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        sum(g.square().sum() for g in found).backward()
+
+    def steepness(x):
+        return torch.func.grad(lambda x: layer(x).square().sum())(x).square().sum()
+
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.func.grad(steepness)(x)
+
+
+def test_a_second_derivative_that_is_zero_is_no_error():
+    """A convolution is linear in its kernel, so the gradient is the same for each kernel."""
+    u, k = torch.randn(1, 2, 4), torch.randn(1, 2, 4, requires_grad=True)
+    (g,) = torch.autograd.grad(fft_conv(u, k).sum(), k, create_graph=True)
+    assert not g.requires_grad
 
 
 def test_an_operation_of_ones_own():

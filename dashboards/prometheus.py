@@ -59,7 +59,7 @@ class SweepCollector(Collector):
         for name in sweep_names(self._home):
             record = SweepRecord.of(self._home, name)
             result = record.ended()
-            ended = {t.number for t in result.trials}
+            ended = {t.number for t in result.trials if t.state.is_finished}
             running = [t for t in record.trials() if t.number not in ended]
             counts = Counter({s: 0 for s in TrialState} | Counter(t.state for t in result.trials))
             counts[TrialState.RUNNING] = len(running)

@@ -63,7 +63,7 @@ class TrialRecord:
         return None if data is None else TrialSpec.from_json(data)
 
     def result(self) -> TrialResult | None:
-        """How the trial ended; None while it has not."""
+        """How the trial ended; None while it has not. Of one that is continued, what it had."""
         data = read_json(self.folder / "result.json")
         return None if data is None else TrialResult.from_json(data)
 
@@ -111,10 +111,14 @@ class TrialRecord:
 
     def standing(self, objectives: Sequence[Objective]) -> TrialResult | None:
         """How the trial ended, or what its curve says so far; None until it has started."""
-        ended = self.result()
-        if ended is not None or (spec := self.spec()) is None:
-            return ended
-        return Outcome.of(objectives, (line.report for line in self.curve())).so_far(spec)
+        kept, spec = self.result(), self.spec()
+        if spec is None or (kept is not None and kept.state.is_finished):
+            return kept
+        now = Outcome.of(objectives, (line.report for line in self.curve())).so_far(spec)
+        if kept is None:
+            return now
+        # Its new value counts when it has ended, and over its seeds if it has several.
+        return dataclasses.replace(kept, epochs=now.epochs, seconds=now.seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +173,7 @@ class SweepRecord:
         return tuple(Objective(**o) for o in spec.get("objectives", ())) or (Objective(),)
 
     def ended(self) -> SweepResult:
-        """The trials that have ended, in the order in which they did."""
+        """The trials that have ended, in the order in which they did; one may be continued."""
         results = [r for r in (trial.result() for trial in self.trials()) if r is not None]
         goals = self.objectives()
         return SweepResult(

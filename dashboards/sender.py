@@ -146,7 +146,8 @@ class Sender:
     def _state(self, trial: TrialRecord, known: TrialShipped, over: bool) -> None:
         spec, result = trial.spec(), trial.result()
         at = int(((result.ended if result else None) or time.time()) * 1000)
-        state = result.state.value if result else "interrupted" if over else "running"
+        ended = result if result is not None and result.state.is_finished else None
+        state = ended.state.value if ended else "interrupted" if over else "running"
         step = (result.best_epoch if result else None) or 0
         self.log(
             known.run_id,
@@ -154,8 +155,8 @@ class Sender:
             tags=runs.trial_tags(trial, spec, result, state),
         )
         self._inputs(trial, known.run_id)
-        if result is not None:
-            self.client.set_terminated(known.run_id, runs.STATUS[result.state], at)
+        if ended is not None:
+            self.client.set_terminated(known.run_id, runs.STATUS[ended.state], at)
         elif over:
             self.client.set_terminated(known.run_id, "KILLED")
         else:
@@ -187,4 +188,5 @@ def _stamp(trial: TrialRecord, over: bool) -> str:
     """Changes whenever something of a trial that is not a metric changes."""
     names = ("result.json", "test.json", "attempts.jsonl", "data.json")
     times = [p.stat().st_mtime_ns if p.exists() else 0 for p in (trial.folder / n for n in names)]
-    return str([*times, over and not times[0]])
+    result = trial.result() if over else None
+    return str([*times, over and (result is None or not result.state.is_finished)])

@@ -70,7 +70,7 @@ def _points(result: SweepResult) -> list[runs.Point]:
     best: float | None = None
     seconds = 0.0
     for step, trial in enumerate(result.trials, 1):
-        counts[trial.state.value] += 1
+        counts[trial.state.value] += trial.state.is_finished
         seconds += trial.seconds
         if trial.is_ranked and trial.value is not None:
             best = trial.value if goal.is_better(trial.value, best) else best

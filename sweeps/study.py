@@ -247,7 +247,7 @@ class Study:
 
     def reopen(self, number: int, *, epochs: int) -> TrialSpec:
         """Have a finished trial continued to so many epochs in all; `ask` hands it out first."""
-        continuing.reopen(self.ledger, number, epochs=epochs)
+        continuing.reopen(self.ledger, number, epochs=epochs, folder=self.trial_folder(number))
         return self.trial_spec(number)
 
     # Looking -----------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import itertools
 import json
 import socket
 import subprocess
@@ -13,6 +16,7 @@ import psutil
 import pytest
 
 from cluster.cli import main
+from cluster.standing import Standing
 from s4core.train.report import EpochReport
 from sweeps import (
     Study,
@@ -22,6 +26,7 @@ from sweeps import (
     TrialState,
     load_spec,
     run_inline,
+    run_trial,
 )
 
 SWEEP = """\
@@ -99,6 +104,29 @@ def test_a_job_names_the_commands_that_reach_its_cluster(
     assert capsys.readouterr().out.endswith(f"nobody runs it now: {hint}")
     assert main(["extend", "stands", "--trials", "+1"]) == main(["status", "stands"]) == 0
     assert capsys.readouterr().out.endswith(f"go on: {hint}")
+
+
+def test_a_trial_that_is_to_be_trained_further_is_not_done(
+    spec: SweepSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before, a killed `resume --best` was `done`, with nothing to go on with."""
+    run_inline(spec, tmp_path)
+    study = Study.open("stands", tmp_path)
+    (had,) = study.result().trials
+    study.reopen(0, epochs=3)
+    assert main(["status", "stands"]) == 0
+    said = capsys.readouterr().out
+    assert "interrupted: 0 of 1 trial done" in said and "go on: s4sweep resume stands" in said
+    (now,) = Standing.of(tmp_path, "stands").result.trials
+    assert now == dataclasses.replace(had, state=TrialState.RUNNING)
+    again = study.ask()
+    assert isinstance(again, TrialSpec)
+    with contextlib.closing(run_trial(again, study.trial_folder(0), home=tmp_path)) as stream:
+        epochs = [report.epoch for report in itertools.islice(stream, 2)]
+    (now,) = Standing.of(tmp_path, "stands").result.trials
+    assert (now.epochs, now.value) == (epochs[-1], had.value)
+    study.tell(TrialResult(number=0, state=TrialState.COMPLETED, epochs=3, value=0.5))
+    assert Standing.of(tmp_path, "stands").state == "done"
 
 
 def test_without_a_driver_no_trial_is_said_to_run(

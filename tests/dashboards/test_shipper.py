@@ -194,8 +194,13 @@ def test_states_are_followed_as_they_change(home: Path) -> None:
     assert look() == ("RUNNING", "running", 2)
     sweep_folders.end_trial(folder, 0, epochs=2, state=TrialState.PRUNED)
     assert look() == ("FINISHED", "pruned", 2)
-    sweep_folders.add_epoch(folder, 0, 3)  # somebody trains the best trial further
-    assert look() == ("FINISHED", "pruned", 3)
+    sweep_folders.end_trial(folder, 0, epochs=2, state=TrialState.RUNNING)  # to be trained further
+    sweep_folders.add_epoch(folder, 0, 3)
+    assert look() == ("RUNNING", "running", 3)
+    (folder / "lock.json").unlink()
+    assert look() == ("KILLED", "interrupted", 3)
+    sweep_folders.end_trial(folder, 0, epochs=3)
+    assert look() == ("FINISHED", "completed", 3)
 
 
 def test_infinite_values_become_tags_and_nan_stays(home: Path) -> None:

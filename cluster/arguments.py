@@ -1,9 +1,18 @@
-"""Numbers as arguments of commands, refused where they are read if they cannot be."""
+"""Arguments of several commands; numbers are refused where they are read if they cannot be."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+
+
+def add_imports_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that lets a sweep's names be the user's own modules (cli.py obeys it)."""
+    parser.add_argument(
+        "--allow-imports",
+        action="store_true",
+        help="let names like my_lab.foo import code, from this folder too",
+    )
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:

@@ -150,6 +150,8 @@ def _run(argv: list[str]) -> int:
     if args.home:
         # Workers and child processes read the same variable, and so all mean the same home.
         os.environ["S4SWEEP_HOME"] = args.home if "://" in args.home else _absolute(args.home)
+    if getattr(args, "allow_imports", False):
+        _import_from_here()
     if getattr(args, "relays", False) and args.address:
         from cluster.submit import relay_command
 
@@ -162,6 +164,17 @@ def _run(argv: list[str]) -> int:
             refresh(there, checkpoints=getattr(args, "name", None))
     status: int = args.main(args)
     return status
+
+
+def _import_from_here() -> None:
+    """Let this folder's modules be imported, here and by the workers, which inherit the path."""
+    from sweeps.hints import RESUMED_WITH
+
+    os.environ.setdefault(RESUMED_WITH, "--allow-imports")
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, before] if before else [here])
 
 
 def _absolute(home: str) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cluster import auth, jobs
 from cluster.errors import Running, UserError
 from cluster.parcel import Parcel
-from sweeps.hints import REACHED_BY
+from sweeps.hints import REACHED_BY, RESUMED_WITH
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -85,6 +85,9 @@ def _environment(
     """Ray's description of what a job takes along; `folder` is filled and sent."""
     environment = parcel.runtime_env(Path(folder))
     environment["env_vars"][REACHED_BY] = _options(client, insecure)
+    sent = [f"--module {shlex.quote(str(module.absolute()))}" for module in parcel.modules]
+    if sent:
+        environment["env_vars"][RESUMED_WITH] = " ".join(sent)
     return environment
 
 

@@ -14,6 +14,7 @@ glance(raw)                               of files that users bring: raises Data
                                           wrong with them at first sight (`s4sweep check`)
 sizes(options) -> {split: rows}           of a generated data set, together with
 generate(options, split, shard) -> rows   which replaces `examples`; shards are independent streams
+SHARD_ROWS: int                           how many rows a shard has
 view(stored) -> View                      how stored rows become batches
 RAW                                       the name of its raw folder (default: its own)
 STORED_AS                                 the data set whose prepared files this one is a view of
@@ -71,7 +72,19 @@ def dataset_module(name: str) -> ModuleType:
     module = importlib.import_module(target)
     if not isinstance(getattr(module, "CARD", None), DatasetCard):
         raise DataError(f"the module {name!r} has no CARD, so it is no data set.", key="name")
+    lacks = [what for what in _needed(module) if not hasattr(module, what)]
+    if lacks:
+        raise DataError(f"the data set {name!r} has no {' and no '.join(lacks)}.", key="name")
     return module
+
+
+def _needed(module: ModuleType) -> tuple[str, ...]:
+    """Return what a module must have beside its card."""
+    if hasattr(module, "STORED_AS"):
+        return ()
+    if hasattr(module, "sizes"):
+        return ("columns", "generate", "SHARD_ROWS")
+    return ("columns", "examples")
 
 
 def dataset_card(name: str) -> DatasetCard:

@@ -6,6 +6,8 @@ import os
 
 # In a job on a cluster: the options with which its sender reaches that cluster.
 REACHED_BY = "S4SWEEP_REACHED_BY"
+# In a driver whose sweep names code of the user's own: what a further driver needs to find it.
+RESUMED_WITH = "S4SWEEP_RESUMED_WITH"
 
 
 def is_job() -> bool:
@@ -14,5 +16,6 @@ def is_job() -> bool:
 
 
 def hint(words: str) -> str:
-    """`s4sweep WORDS`; in a job, with the options that send it to the job's cluster."""
-    return " ".join(["s4sweep", words, *os.environ.get(REACHED_BY, "").split()])
+    """`s4sweep WORDS`, with the options that reach this cluster (in a job) and find the code."""
+    names = [RESUMED_WITH, REACHED_BY] if words.startswith("resume ") else [REACHED_BY]
+    return " ".join(["s4sweep", words, *(v for n in names if (v := os.environ.get(n)))])

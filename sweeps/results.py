@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import s4core
 from data_prep.fetch import Progress
+from s4core.config import ConfigError
 from s4core.train.report import EpochReport
 from sweeps.plural import plural
 
@@ -229,6 +230,8 @@ def export_trial(
     source = study.trial_folder(trial.number)
     try:
         export(source, folder, checkpoint=checkpoint, facts=facts, onnx=onnx)
+    except ConfigError:  # of a module that is not here, say
+        raise
     except ValueError as error:  # a model that has no step, or none that ONNX could hold
         raise StudyError(f"trial {trial.number} has no ONNX: {error}") from error
     return folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cluster.arguments import whole
+from cluster.arguments import add_imports_argument, whole
 
 HELP = "export the best model of a sweep: weights (safetensors), config and card"
 
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: ./NAME-TRIAL")
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
     parser.add_argument("--onnx", action="store_true", help="the step mode as ONNX, too")
+    add_imports_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:

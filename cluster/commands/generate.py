@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cluster.arguments import whole
+from cluster.arguments import add_imports_argument, whole
 
 HELP = "sample sequences from a model of the next token: sound (WAV), text, or numbers (npy)"
 
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: ./NAME-TRIAL-samples")
     parser.add_argument("--json", action="store_true", help="print one JSON list")
+    add_imports_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cluster.arguments import whole
+from cluster.arguments import add_imports_argument, whole
 
 HELP = "put a sweep's best model into MLflow's model registry"
 
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trial", type=whole(0), metavar="N", help="this trial instead of the best one"
     )
     parser.add_argument("--model", metavar="MODEL", help="name in the registry (the sweep's name)")
+    add_imports_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.arguments import whole
+from cluster.arguments import add_imports_argument, whole
 
 if TYPE_CHECKING:
     from sweeps import SweepSpec
@@ -34,30 +34,20 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracking-uri", help="of MLflow (default: a database under the home)")
     parser.add_argument("--no-tracking", action="store_true", help="send nothing to MLflow")
     parser.add_argument("--no-test", action="store_true", help="do not test the best trial")
-    parser.add_argument(
-        "--allow-imports",
-        action="store_true",
-        help="let names like my_lab.foo import code, from this folder too",
-    )
+    add_imports_argument(parser)
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print a JSON object a line and event")
     shown.add_argument("--quiet", "-q", action="store_true", help="print only how it ended")
 
 
 def set_environment(args: argparse.Namespace) -> None:
-    """Set what Ray reads when it is imported, and what its workers inherit; before any import."""
+    """Set what Ray reads when it is imported; before any import."""
     import os
-    import sys
 
     from cluster import auth
 
     if args.address and auth.read_token() is not None:
         os.environ.update(auth.child_environment())
-    if args.allow_imports:
-        here = os.getcwd()
-        sys.path.insert(0, here)
-        before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join([here, before] if before else [here])
 
 
 def gives_way(spec: SweepSpec, home: Path) -> bool:

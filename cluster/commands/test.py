@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cluster.arguments import whole
+from cluster.arguments import add_imports_argument, whole
 
 HELP = "test the best trial of a sweep, or another one"
 
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="options of the data in place of the trial's (rate=2: half the sampling rate)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_imports_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:

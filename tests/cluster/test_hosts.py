@@ -175,7 +175,8 @@ def test_the_node_under_a_driver_dies_and_it_ends_with_the_command_that_goes_on(
         killed(cluster.one, "raylet")
         assert driver.wait() == 1
         assert driver.error.splitlines() == [
-            "s4sweep: the node of Ray under this driver has died; `s4sweep resume tiny` goes on."
+            "s4sweep: the node of Ray under this driver has died; "
+            "`s4sweep resume tiny --allow-imports` goes on."
         ]
         goes_on(driver, cluster, cluster.two, since)
     assert len(check_record(tmp_path, "tiny", trials=4).trials) == 4

@@ -124,7 +124,8 @@ def test_a_submitted_sweep_is_followed_to_its_end(folder: Path, address: str) ->
     assert f"submitted story as sweep-story-1 to {address}" in text
     assert "trial 0 started" in text
     assert "best: trial" in text
-    assert f"s4sweep resume story --best --epochs +5 --address {address}" in text
+    again = f"--module {folder / 'story_lab'} --address {address}"
+    assert f"s4sweep resume story --best --epochs +5 {again}" in text
     assert "s4sweep dashboard" not in text, "it would look in the home of who reads this"
     assert "job_manager" not in text
     result = Study.open("story", folder / "home").result()

@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep import DataError, MissingRaw, Network, RawFile, open_dataset, prepare
+from data_prep import (
+    DataError,
+    MissingRaw,
+    Network,
+    RawFile,
+    dataset_options,
+    open_dataset,
+    prepare,
+)
 from data_prep.datasets import smnist
 
 MODULE = '''
@@ -53,6 +61,20 @@ def my_lab(tmp_path, monkeypatch):
     yield package
     for name in [n for n in sys.modules if n.startswith("my_lab")]:
         del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lacks"),
+    [
+        ("def examples", "def exmaples", "examples"),
+        ("def examples(raw, split)", "def sizes(options)", "generate and no SHARD_ROWS"),
+        ("def columns", "def colums", "columns"),
+    ],
+)
+def test_what_a_module_lacks_is_named_before_anything_is_built(my_lab, old, new, lacks):
+    (my_lab / "half.py").write_text(textwrap.dedent(MODULE).replace(old, new))
+    with pytest.raises(DataError, match=f"^the data set 'my_lab.half' has no {lacks}[.]$"):
+        dataset_options("my_lab.half")
 
 
 def test_a_module_with_a_card_and_examples_is_a_data_set(tmp_path, my_lab):

@@ -1,13 +1,17 @@
-"""`s4sweep check` looks at the files that only the user can bring."""
+"""`s4sweep check` looks at the files, and the code, that only the user can bring."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from cluster import cli
+from sweeps import load_spec, run_inline
+from sweeps.hints import RESUMED_WITH
 
 SWEEP = "name: mine\ndata: {name: NAME, raw: raw}\nmodel: {name: s4d}\n"
 
@@ -79,3 +83,46 @@ def test_sounds_of_one_class_are_a_mistake(raw: Path, capsys: pytest.CaptureFixt
     assert status == 2
     assert mistakes.startswith("mine.yaml: data: folder_audio: ")
     assert mistakes.endswith("holds 1 classes, need two.\n")
+
+
+MODEL = """\
+import s4core
+from s4core.config import config
+
+
+@config
+class Config:
+    width: int = 4
+
+
+def build(config, shape):
+    return s4core.build({"name": "s4d", "d_model": config.width, "n_layers": 1}, shape)
+"""
+
+
+def test_code_in_this_folder_is_found_by_every_command_that_may_import(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before, only by those that run a sweep; here without the folder on Python's path."""
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    for name in ("PYTHONPATH", RESUMED_WITH):
+        monkeypatch.setenv(name, "")
+    Path("near_lab").mkdir()
+    Path("near_lab/__init__.py").touch()
+    Path("near_lab/small.py").write_text(MODEL)
+    Path("near.yaml").write_text(
+        "name: near\nmodel: {name: near_lab.small}\n"
+        "data: {name: listops, train: 8, val: 8, test: 8, min_length: 3, max_length: 8, l_max: 8}\n"
+        "train: {epochs: 1, batch_size: 8}\nsearch: {sampler: random, trials: 1}\n"
+    )
+    assert cli.main(["check", "near.yaml", "--allow-imports"]) == 0, capsys.readouterr().err
+    run_inline(load_spec("near.yaml", allow_imports=True), raw.parent / "home")
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(raw.parent)])
+    for module in [m for m in sys.modules if m.startswith("near_lab")]:
+        monkeypatch.delitem(sys.modules, module)
+    importlib.invalidate_caches()
+    for words in (["test", "near"], ["export", "near", "--to", "model"]):
+        assert cli.main(words) == 2
+        assert capsys.readouterr().err.count("No module named 'near_lab'") == 1
+    for words in (["test", "near"], ["export", "near", "--to", "model"]):
+        assert cli.main([*words, "--allow-imports"]) == 0, capsys.readouterr().err

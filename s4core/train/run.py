@@ -147,13 +147,12 @@ class Run:
 
 
 def _with_batch(train: TrainConfig, size: int) -> TrainConfig:
-    """The settings with a batch size of at most `size`, in validation too."""
+    """The settings with a batch size of at most `size`; if that is smaller, in validation too."""
+    if size >= train.batch_size:
+        return train
     other = train.eval_batch_size
-    return dataclasses.replace(
-        train,
-        batch_size=min(size, train.batch_size),
-        eval_batch_size=None if other is None else min(size, other),
-    )
+    smaller = None if other is None else min(size, other)
+    return dataclasses.replace(train, batch_size=size, eval_batch_size=smaller)
 
 
 def _check_objective(metric: str, shape: TaskShape, train: TrainConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -345,6 +346,15 @@ def test_where_memory_runs_out_half_the_batch_is_taken_if_asked_for(tmp_path, ca
     assert [r["metrics"].pop("batch_size") for r in resumed] == [4.0, 4.0, 4.0]
     small = TrainConfig(**{**size, "batch_size": 4})
     assert resumed == told(fit(model, SHAPE, small, Waves(), tmp_path / "small"))
+
+
+def test_batches_of_validation_stay_as_they_are_where_nothing_was_halved(tmp_path):
+    train = dataclasses.replace(TRAIN, halve_batch=True, eval_batch_size=33)
+    undisturbed = told(run(tmp_path / "a", train))
+    stopped = run(tmp_path / "b", train)
+    next(stopped)
+    stopped.close()
+    assert told(run(tmp_path / "b", train)) == undisturbed
 
 
 def test_a_batch_size_that_was_not_halved_is_no_limit_for_the_next(tmp_path):

@@ -19,6 +19,7 @@ import torch
 from ..shapes import Complex, Float, Tensor
 from .discretize import LOWEST_LOG, discretize, per_mode
 from .dplr import dplr_discretize, krylov_kernel
+from .inputs import kernel_length
 from .operator import Operator, opaque
 from .precision import full_precision
 from .vandermonde import power_sums, power_sums_backward
@@ -50,7 +51,7 @@ def truncated_dplr_kernel(
     length >= 1; one with a large prime factor makes the FFTs slow.
     Source: S4, arXiv:2111.00396, appendix C.3.
     """
-    N = 2 * A.shape[-1]
+    N, length = 2 * A.shape[-1], kernel_length(A, C_tilde, length)
     is_narrow = is_damped and N <= NARROW_STATES and length >= NARROW_LENGTH
     if length > N * (LONGEST_NARROW if is_narrow else LONGEST):
         return krylov_kernel(A, P, B, C_tilde, dt, length)

@@ -32,6 +32,8 @@ def discretize(
         return log_A_bar, dt * expm1_over(log_A_bar)
     if discretization == "bilinear":
         half = A * dt / 2
+        # Next to A_bar = 0, whose logarithm has no gradient.
+        half = torch.where(half == -1, half + 1e-15, half)
         return torch.log1p(half) - torch.log1p(-half), dt / (1 - half)
     raise ValueError(f"no discretization {discretization!r}: choose from bilinear, zoh.")
 

@@ -17,6 +17,7 @@ import torch
 from ..shapes import Complex, Float, Tensor
 from .chunk import ChunkTables
 from .discretize import per_mode
+from .inputs import kernel_length
 from .krylov import Powers, krylov_tables
 from .operator import opaque
 from .precision import full_precision
@@ -41,7 +42,7 @@ def dplr_kernel(
     and is the plain readout (not the C~ that S4 trains: see `truncated_dplr_kernel`).
     dt: (H,), (H, 1) or (H, n), dt > 0.  Source: S4, arXiv:2111.00396, eqs. (4), (5).
     """
-    return _dplr_kernel(A, P, B, C, dt, length, False)
+    return _dplr_kernel(A, P, B, C, dt, kernel_length(A, C, length), False)
 
 
 @full_precision

@@ -13,6 +13,7 @@ import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import expm1_over, per_mode
+from .inputs import kernel_length
 from .operator import opaque
 from .precision import full_precision
 from .vandermonde import vandermonde
@@ -32,6 +33,7 @@ def dss_kernel(
     dt: (H,), (H, 1) or (H, n).  horizon: the steps that the normaliser sums over, `length` itself
     if None; modes that grow should not be asked for more than that.
     """
+    length = kernel_length(A, W, length)
     return _dss_kernel(A, W, dt, length, length if horizon is None else horizon)
 
 

@@ -8,6 +8,8 @@ The FFT length is a pure function of the shape (not timed), so that reruns agree
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -31,23 +33,32 @@ def fft_conv(
     k: (H, L') or (C, H, L'), at least as long as u (the rest is ignored).  The result has C * H
     features, channel-major.  With k_reverse (same shape), y[t] has the anticausal sum
     sum_(s > t) k_reverse[s - t - 1] u[s] as well: its first value acts at distance one, as in the
-    published bidirectional models.  u of lower precision than k is converted to k's.  Any strides
-    of u are taken as they are.
+    published bidirectional models.  The result has the higher precision of u and k; half ones are
+    computed in float32.  Any strides of u are taken as they are.
     Raises ValueError for shapes that do not fit.
     """
     length = u.shape[-1]
-    if k.shape[-2:-1] != u.shape[1:2] or k.shape[-1] < length:
+    if k.ndim not in (2, 3) or k.shape[-2:-1] != u.shape[1:2] or k.shape[-1] < length:
         raise ValueError(
             f"a kernel for u of shape {tuple(u.shape)} has {u.shape[1]} features and at least "
             f"{length} steps, got {tuple(k.shape)}."
         )
-    k = k[..., :length].reshape(-1, u.shape[1], length)
+    back = k if k_reverse is None else k_reverse
+    if back.shape[:-1] != k.shape[:-1] or back.shape[-1] < length - 1:
+        raise ValueError(
+            f"k_reverse wants the shape of k, {tuple(k.shape)}, got {tuple(back.shape)}."
+        )
+    dtype = functools.reduce(torch.promote_types, (u.dtype, k.dtype, back.dtype))
+    if length == 0:
+        return u.repeat(1, k.shape[0] if k.ndim == 3 else 1, 1).to(dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    k = k[..., :length].reshape(-1, u.shape[1], length).to(wide)
     n = fft_length(2 * length - 1)
     if k_reverse is not None and length > 1:
-        back = k_reverse[..., : length - 1].reshape(k.shape[0], k.shape[1], -1).flip(-1)
+        back = back[..., : length - 1].reshape(*k.shape[:-1], -1).to(wide).flip(-1)
         k = torch.cat([k, k.new_zeros(*k.shape[:-1], n - 2 * length + 1), back], -1)
-    y: Tensor = _circular_conv(u.to(k.dtype), k, n, k.shape[-1])
-    return y.flatten(1, 2)
+    y: Tensor = _circular_conv(u.to(wide), k, n, k.shape[-1])
+    return y.flatten(1, 2).to(dtype)
 
 
 def fft_conv_ref(

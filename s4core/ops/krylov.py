@@ -18,6 +18,7 @@ import torch
 from ..shapes import Float, Inexact, Tensor
 from .chunk import ChunkTables
 from .discretize import per_mode
+from .inputs import kernel_length
 from .operator import opaque
 from .precision import full_precision
 from .squaring import krylov
@@ -39,6 +40,7 @@ def dense_kernel(
     Real, or complex (a system with its conjugate modes), which takes four times the work.
     dt: (H,) or (H, 1), dt > 0.  Source: LSSL, arXiv:2110.13985, eq. (3) with alpha = 1/2.
     """
+    length = kernel_length(A, C, length)
     if A.is_complex() or B.is_complex() or C.is_complex():
         A, B, C = _real_form(*(t.to(torch.promote_types(t.dtype, torch.cfloat)) for t in (A, B, C)))
     return _dense_kernel(A, B, C, dt, length)

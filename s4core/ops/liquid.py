@@ -15,6 +15,7 @@ from ..shapes import Complex, Float, Inexact, Tensor
 from .dense_scan import dense_scan
 from .discretize import discretize, per_mode
 from .dplr import real_column
+from .inputs import common_dtype, want_shape
 from .precision import full_precision
 from .scan import linear_scan
 
@@ -34,7 +35,8 @@ def liquid_scan(
 
     degree: None for the exact recurrence; p >= 1 keeps products of at most p inputs, as p linear
     scans z^p_k = A_bar z^p_(k-1) + B_bar u_k z^(p-1)_(k-1).  dt: (H,), (H, 1) or (H, n).
-    Raises ValueError for a degree below 1.
+    y has the highest precision of u, B, C and D.
+    Raises ValueError for a degree below 1 or a C of another shape.
     """
     y, _ = liquid_scan_with_state(u, A, B, C, D, dt, degree=degree)
     return y
@@ -59,15 +61,18 @@ def liquid_scan_with_state(
     if degree is not None and degree < 1:
         raise ValueError(f"need a degree >= 1, got {degree}.")
     (batch, H, L), n = u.shape, A.shape[-1]
+    want_shape("C", C, "(H, n)", (H, n))
     A_bar, B_bar = liquid_discretize(A, B, dt)
+    dtype, states_dtype = common_dtype(u, B, C, D)
+    u, D, C, B_bar = u.to(dtype), D.to(dtype), C.to(states_dtype), B_bar.to(states_dtype)
     if x0 is None:
-        x0 = torch.zeros(degree or 1, batch, H, n, dtype=A.dtype, device=u.device)
+        x0 = torch.zeros(degree or 1, batch, H, n, dtype=states_dtype, device=u.device)
     if u.numel() == 0:
-        return u.to(D.dtype), x0
+        return u, x0
     start = x0.flatten(2)
-    Bu = (u.to(C.real.dtype).transpose(1, 2).unsqueeze(-1) * B_bar.to(A.dtype)).flatten(2)
+    Bu = (u.transpose(1, 2).unsqueeze(-1) * B_bar).flatten(2)
     if degree is None:
-        x = linear_scan(A_bar.flatten().to(A.dtype) + Bu, Bu, start[0])
+        x = linear_scan(A_bar.flatten().to(states_dtype) + Bu, Bu, start[0])
         end = x[:, -1:].transpose(0, 1)
     else:
         x, end = _cascade(A_bar.flatten(), Bu, start)

@@ -15,6 +15,7 @@ import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import Discretization, discretize
+from .inputs import common_dtype, want_shape
 from .interleaved import real_columns, real_rows
 from .irregular import irregular_scan
 from .operator import Operator
@@ -43,6 +44,7 @@ def mimo_scan(
     conj_sym: the states are one of each conjugate pair, hence the factor 2.
     bidirectional: Q = 2P, the second half of C reads x'_k = A_bar x'_(k+1) + B_bar u_k; with
     irregular steps its dt at k is the time from k to k + 1, and dt[:, 0] at the last.
+    y has the highest precision of u, B, C and D.  Raises ValueError for shapes that do not fit.
     Source: S5, arXiv:2208.04933, eqs. (2), (6) and appendix G.
     """
     return mimo_scan_with_state(
@@ -66,16 +68,22 @@ def mimo_scan_with_state(
     x0: Complex[Tensor, "B P"] | None = None,
 ) -> tuple[Float[Tensor, "B L H"], Complex[Tensor, "B P"]]:
     """`mimo_scan` and the forward state after the last step (x0 itself if L = 0)."""
-    u = u.to(D.dtype)
+    (batch, length, H), (states,) = u.shape, A.shape
+    want_shape("C", C, "(H, P), or (H, 2 P) if bidirectional", (H, states * (1 + bidirectional)))
+    dtype, states_dtype = common_dtype(u, B, C, D)
+    u, D, B, readout = u.to(dtype), D.to(dtype), B.to(states_dtype), C.to(states_dtype)
     if x0 is None:
-        x0 = torch.zeros(u.shape[0], A.shape[0], dtype=A.dtype, device=u.device)
+        x0 = torch.zeros(batch, states, dtype=states_dtype, device=u.device)
+    x0 = x0.to(states_dtype)
     if u.numel() == 0:
         return u, x0
-    readout = C * (2 if conj_sym else 1)
-    if dt.ndim == 1:
+    readout = readout * (2 if conj_sym else 1)
+    if dt.ndim < 2:
         log_A_bar, gain = discretize(A.to(torch.complex128), dt.double(), discretization)
-        B_bar = (gain.unsqueeze(-1) * B).to(B.dtype)
+        B_bar = (gain.unsqueeze(-1) * B).to(states_dtype)
         return state_scan(u, log_A_bar.exp(), B_bar, readout, D, x0, bidirectional=bidirectional)
+    given = [(states,), (batch, length, states), (batch, length, 1)]
+    want_shape("dt", dt, "(P,) or (B, L, P)", *given)
     directions = torch.split(readout, A.shape[0], -1)
     y, end = irregular_scan(u, A, B, directions[0], D, dt, x0, discretization)
     if bidirectional:

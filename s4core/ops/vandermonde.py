@@ -17,6 +17,7 @@ import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import LOWEST_LOG, Discretization, discretize, per_mode
+from .inputs import kernel_length
 from .interleaved import from_interleaved, interleaved
 from .operator import Operator, opaque
 from .precision import full_precision
@@ -43,6 +44,7 @@ def diagonal_kernel(
     once per mode is done in float64 in any case.
     Source: S4D, arXiv:2206.11893, eqs. (5) and (6).
     """
+    length = kernel_length(A, C, length)
     if torch.compiler.is_compiling():
         return traced_kernel(A, B, C, dt, length, discretization=discretization)
     log_z, weight = _log_and_weight(A, B, C, dt, discretization)

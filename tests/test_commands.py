@@ -198,6 +198,12 @@ def _write_files(folder: Path) -> None:
     (folder / "broken.yaml").write_text(broken)
     (folder / "examples" / "quickstart.yaml").write_text(SWEEP.format(name="quickstart"))
     (folder / "sweep.yaml").write_text(SWEEP.format(name="my-sweep"))
+    mine = SWEEP.format(name="mine").replace("{name: s4d,", "{name: my_lab.foo,")
+    (folder / "mine.yaml").write_text(mine)
+    (folder / "my_lab").mkdir()
+    (folder / "my_lab" / "__init__.py").touch()
+    model = "from s4core.models.s4d import Config, build\n"
+    (folder / "my_lab" / "foo.py").write_text(model)
 
 
 @pytest.fixture

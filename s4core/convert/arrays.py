@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from s4core.nn import layout
+
+M = TypeVar("M")
 
 
 class ConversionError(ValueError):
@@ -38,13 +40,16 @@ class Arrays:
         size = len(self._prefix)
         return (k[size:] for k in self._arrays if k.startswith(self._prefix))
 
-    def take(self, name: str) -> Tensor:
-        """Take an array out; ConversionError if it is not there."""
+    def take(self, name: str, shape: Sequence[int] | None = None) -> Tensor:
+        """Take an array out; ConversionError if it is not there, or not of the shape if given."""
         full = self._prefix + name
         if full not in self._arrays:
             raise ConversionError(f"the foreign weights have no {full!r}.")
         self._taken.add(full)
-        return self._arrays[full]
+        value = self._arrays[full]
+        if shape is not None and value.shape != torch.Size(shape):
+            raise ConversionError(_misfit(full, value, shape))
+        return value
 
     def done(self) -> None:
         """Raise ConversionError if an array was left over."""
@@ -56,15 +61,26 @@ class Arrays:
             )
 
 
+def _misfit(name: str, value: Tensor, shape: Sequence[int]) -> str:
+    return (
+        f"{name} is {tuple(value.shape)} in the foreign weights, but this model wants "
+        f"{tuple(shape)}."
+    )
+
+
+def wanted(module: object, kind: type[M]) -> M:
+    """`module` if it is of this kind; ConversionError says what is wanted otherwise."""
+    if not isinstance(module, kind):
+        raise ConversionError(f"want a {kind.__name__} to load into, got {type(module).__name__}.")
+    return module
+
+
 def assign(parameter: Tensor | None, value: Tensor, name: str) -> None:
     """Copy `value` into a parameter of the same shape; ConversionError names it otherwise."""
     if parameter is None:
         raise ConversionError(f"this model has no {name}.")
     if parameter.shape != value.shape:
-        raise ConversionError(
-            f"{name} is {tuple(value.shape)} in the foreign weights, but this model wants "
-            f"{tuple(parameter.shape)}."
-        )
+        raise ConversionError(_misfit(name, value, parameter.shape))
     with torch.no_grad():
         parameter.copy_(value)
 
@@ -81,7 +97,8 @@ def assign_linear(linear: nn.Linear | None, arrays: Arrays, name: str = "") -> N
     if linear is None:
         raise ConversionError(f"this model has no linear map for {next(iter(arrays), name)!r}.")
     if f"{name}weight_g" in arrays:
-        g, v = arrays.take(f"{name}weight_g"), arrays.take(f"{name}weight_v")
+        v = arrays.take(f"{name}weight_v")
+        g = arrays.take(f"{name}weight_g", (*v.shape[:1], *[1] * (v.ndim - 1)))
         weight = g * v / v.norm(dim=tuple(range(1, v.ndim)), keepdim=True)
     else:
         weight = arrays.take(f"{name}weight")

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from s4core.convert.arrays import Arrays, ConversionError, assign, assign_weight
+from s4core.convert.arrays import Arrays, ConversionError, assign, assign_weight, wanted
 from s4core.nn.block import Block
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ssm.dense import DenseSSM
@@ -35,7 +35,7 @@ def load_lssl_layer(block: Block, state: Mapping[str, Any]) -> None:
     Raises ConversionError otherwise.
     """
     arrays = Arrays(state, ignore=tuple(f"transition.{name}" for name in _UNUSED))
-    layer = block.mixer
+    layer = wanted(block, Block).mixer
     if not isinstance(layer, SSMLayer) or not isinstance(layer.ssm, DenseSSM):
         raise ConversionError("LSSL weights need a block of an lssl model.")
     system = layer.ssm
@@ -44,19 +44,23 @@ def load_lssl_layer(block: Block, state: Mapping[str, Any]) -> None:
     if "dl" in transition:
         for theirs, ours in {"dl": "A_lower", "du": "A_upper"}.items():
             # Both ends of the off-diagonals are padded there.
-            assign(getattr(system, ours), transition.take(theirs)[..., 1:-1], theirs)
+            here = getattr(system, ours)
+            shape = (*here.shape[:-1], here.shape[-1] + 2)
+            assign(here, transition.take(theirs, shape)[..., 1:-1], theirs)
         for theirs, ours in _PARTS.items():
             assign(getattr(system, ours), transition.take(theirs), theirs)
     else:
         dt = dt * _factor(system, transition.take("A").double(), transition.take("B").double())
     system.forget()
     assign(system.dt, unconstrained(dt.reshape(-1, 1), system.options.dt_transform), "dt")
-    assign(system.C, arrays.take("C").transpose(0, 1), "C")
-    assign(layer.D, arrays.take("D").t(), "D")
+    assign(system.C, arrays.take("C", system.C.transpose(0, 1).shape).transpose(0, 1), "C")
+    assign(layer.D, arrays.take("D", layer.D.t().shape).t(), "D")
     linear = block.output.linear
     if linear is not None:
         channels, features = layer.D.shape
-        weight = arrays.take("output_linear.weight").unflatten(1, (features, channels))
+        weight = arrays.take("output_linear.weight", linear.weight.shape).unflatten(
+            1, (features, channels)
+        )
         assign_weight(linear, weight.transpose(1, 2).flatten(1), "output_linear.weight")
         assign(linear.bias, arrays.take("output_linear.bias"), "output_linear.bias")
     arrays.done()

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from s4core.convert.arrays import Arrays, ConversionError, assign, assign_linear
+from s4core.convert.arrays import Arrays, ConversionError, assign, assign_linear, wanted
 from s4core.nn.block import Block
 from s4core.nn.feed_forward import Pointwise
 from s4core.nn.interpolate import Interpolated
@@ -38,6 +38,7 @@ def load_s4_model(model: SequenceModel, state: Mapping[str, Any]) -> None:
     Keys may begin with "model." (Lightning's), encoder.0, decoder.0.output_transform.
     """
     arrays = Arrays(state, ignore=_IGNORED)
+    model = wanted(model, SequenceModel)
     encoder, decoder = model.encoder, model.decoder
     here = arrays.below(
         "encoder.0." if any(k.startswith("encoder.0.") for k in state) else "encoder."
@@ -65,7 +66,7 @@ def load_s4_block(block: Block, state: Mapping[str, Any]) -> None:
     """Load a standalone S4Block, or S4ND with its pointwise layers, into a Block that has neither
     norm nor residual, as they have none."""
     arrays = Arrays(state, ignore=_IGNORED)
-    _s4_block(block, arrays)
+    _s4_block(wanted(block, Block), arrays)
     arrays.done()
 
 
@@ -75,31 +76,32 @@ def load_s4_layer(layer: SSMLayer, state: Mapping[str, Any]) -> None:
     The layer then gives what the official one gives before its activation, (B, L, channels * H).
     """
     arrays = Arrays(state, ignore=_IGNORED)
-    _layer(layer, arrays.below("layer." if "layer.D" in arrays else ""))
+    _layer(wanted(layer, SSMLayer), arrays.below("layer." if "layer.D" in arrays else ""))
     arrays.done()
 
 
 def load_s4nd_layer(layer: S4ND, state: Mapping[str, Any]) -> None:
     """Load an S4ND module without pointwise layers (linear=True): D and kernel.0, kernel.1, ..."""
     arrays = Arrays(state, ignore=_IGNORED)
-    _s4nd(layer, arrays)
+    _s4nd(wanted(layer, S4ND), arrays)
     arrays.done()
 
 
 def load_s4d_layer(block: Block, state: Mapping[str, Any]) -> None:
     """Load the minimal S4D (of s4d.py, keys log_dt, log_A_real, ...) into a Block."""
     arrays = Arrays(state, ignore=_IGNORED)
-    layer = cast(SSMLayer, block.mixer)
+    layer = wanted(wanted(block, Block).mixer, SSMLayer)
     system = layer.ssm
     if not isinstance(system, DiagonalSSM):
         raise ConversionError("the minimal S4D is a diagonal system: build an s4d block.")
     assign(layer.D, arrays.take("D")[None], "D")
-    assign(system.dt, arrays.take("kernel.log_dt")[:, None], "kernel.log_dt")
+    assign(system.dt, arrays.take("kernel.log_dt", system.dt.shape[:1])[:, None], "kernel.log_dt")
     assign(system.A_real, arrays.take("kernel.log_A_real"), "kernel.log_A_real")
     assign(system.A_imag, arrays.take("kernel.A_imag"), "kernel.A_imag")
     assign(system.B, torch.tensor([1.0, 0.0]).expand(system.B.shape), "B")
     # It keeps the modes with Im A > 0, we their conjugates.
-    C = arrays.take("kernel.C") * torch.tensor([1.0, -1.0], dtype=arrays.take("kernel.C").dtype)
+    C = arrays.take("kernel.C", system.C.shape[1:])
+    C = C * torch.tensor([1.0, -1.0], dtype=C.dtype)
     assign(system.C, C[None], "kernel.C")
     assign_linear(block.output.linear, arrays, "output_linear.0.")
     arrays.done()
@@ -114,9 +116,8 @@ def _backbone(backbone: nn.Module, arrays: Arrays) -> None:
     if isinstance(backbone, UNet):
         _unet(backbone, arrays)
         return
-    assert isinstance(backbone, Stack)
-    index = 0
-    for block in backbone.blocks:
+    index, stack = 0, wanted(backbone, Stack)
+    for block in stack.blocks:
         if isinstance(block, BlockPool):
             here = arrays.below(f"layers.{index - 1}.pool.")
             if block.linear is not None:
@@ -125,7 +126,7 @@ def _backbone(backbone: nn.Module, arrays: Arrays) -> None:
             assert isinstance(block, Block)
             _residual_block(block, arrays.below(f"layers.{index}."))
             index += 1
-    _norm(backbone.norm, arrays.below("norm."))
+    _norm(stack.norm, arrays.below("norm."))
 
 
 def _unet(unet: UNet, arrays: Arrays) -> None:
@@ -196,8 +197,7 @@ def _s4_block(block: Block, arrays: Arrays) -> None:
     if isinstance(layer, S4ND):
         _s4nd(layer, arrays)
     else:
-        assert isinstance(layer, SSMLayer)
-        _layer(layer, arrays.below("layer."))
+        _layer(wanted(layer, SSMLayer), arrays.below("layer."))
     linear = block.output.linear
     if linear is not None:
         if not any(name.startswith("output_linear.") for name in arrays):
@@ -226,14 +226,14 @@ def _kernel(system: nn.Module, arrays: Arrays) -> None:
     assign(system.A_real, arrays.take("A_real"), "kernel.A_real")
     assign(system.A_imag, arrays.take("A_imag"), "kernel.A_imag")
     B = arrays.take("B")
-    assign(system.B, B[0] if B.ndim == 4 else B, "kernel.B")
+    assign(system.B, B[0] if B.ndim == 4 and len(B) == 1 else B, "kernel.B")
     if isinstance(system, DiagonalSSM):
         assign(system.C, arrays.take("C"), "kernel.C")
         if "l_kernel" in arrays:
             arrays.take("l_kernel")
         return
     assign(system.P, arrays.take("P"), "kernel.P")
-    _readout(system, arrays.take("C"), int(arrays.take("l_kernel")))
+    _readout(system, arrays.take("C", system.C.shape), int(arrays.take("l_kernel")))
 
 
 def _readout(system: DplrSSM, C: Tensor, l_kernel: int) -> None:

@@ -24,8 +24,6 @@ from s4core.nn.options import StackOptions
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.nn.stack import Stack
 
-_COMPLEX = ("_p", "_q", "_lambda_", "_B", "_Ct")
-
 
 def s4torch_model(
     options: StackOptions, shape: TaskShape, state: Mapping[str, Any]
@@ -69,13 +67,17 @@ def s4torch_block(options: StackOptions, l_max: int, state: Mapping[str, Any]) -
 def s4torch_layer(state: Mapping[str, Any] | Arrays, l_max: int) -> SSMLayer:
     """One S4Layer made for l_max steps: keys _p, _q, _lambda_, _B, _Ct, D, log_step."""
     bag = state if isinstance(state, Arrays) else Arrays(state)
+    B = bag.take("_B")
+    if B.ndim != 3 or B.shape[-1] != 2:
+        raise ConversionError(f"want _B of (d_model, N, 2), got {tuple(B.shape)}.")
+    H, N, _ = B.shape
+    shapes = {"_p": (N, 2), "_q": (N, 2), "_lambda_": (1, 1, N, 2), "_B": B.shape, "_Ct": B.shape}
     p, q, lam, B, C = (
-        torch.view_as_complex(bag.take(name).double().contiguous()) for name in _COMPLEX
+        torch.view_as_complex(bag.take(name, shape).double().contiguous())
+        for name, shape in shapes.items()
     )
     A = torch.diag(lam.reshape(-1)) - torch.outer(p.reshape(-1), q.reshape(-1).conj())
-    log_dt = bag.take("log_step").double()
-    if B.ndim != 2 or B.shape[1] != A.shape[0]:
-        raise ConversionError(f"want _B of (d_model, {A.shape[0]}), got {tuple(B.shape)}.")
+    log_dt = bag.take("log_step", (H,)).double()
     readout = _plain_readout(A, C, log_dt.exp(), l_max)
     values = (
         torch.cat([torch.cat([A.real, -A.imag], 1), torch.cat([A.imag, A.real], 1)]),
@@ -86,6 +88,8 @@ def s4torch_layer(state: Mapping[str, Any] | Arrays, l_max: int) -> SSMLayer:
     dtype = torch.get_default_dtype()
     layer = SSMLayer(FreeDenseSSM(*(v.to(dtype) for v in values)))
     assign(layer.D, bag.take("D").reshape(1, -1), "D")
+    if bag is not state:
+        bag.done()
     return layer
 
 

@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from s4core.convert.arrays import Arrays, ConversionError, assign, assign_weight
+from s4core.convert.arrays import Arrays, ConversionError, assign, assign_weight, wanted
 from s4core.nn.block import Block
 from s4core.nn.model import SequenceModel
 from s4core.nn.norm import Norm
+from s4core.nn.stack import Stack
 from s4core.ssm.mimo import MimoSSM
 
 
 def load_s5_model(model: SequenceModel, arrays: Mapping[str, Any]) -> None:
     """Load a classification or a retrieval model: encoder, layers and decoder."""
     bag = Arrays(arrays, ignore=())
-    stack = model.backbone
-    assert isinstance(stack, nn.Module)
+    stack = wanted(wanted(model, SequenceModel).backbone, Stack)
     params, stats = bag.below("params/"), bag.below("batch_stats/")
     # The retrieval model keeps its encoder one level deeper, beside its decoder.
     _dense(model.encoder.linear, params.below("encoder/encoder/"))
@@ -44,7 +44,7 @@ def load_s5_model(model: SequenceModel, arrays: Mapping[str, Any]) -> None:
 def load_s5_layer(system: MimoSSM, arrays: Mapping[str, Any]) -> None:
     """Load one system: Lambda_re, Lambda_im, B, C (or C1 and C2), D, log_step."""
     bag = Arrays(arrays)
-    _system(system, bag)
+    _system(wanted(system, MimoSSM), bag)
     bag.done()
 
 
@@ -63,10 +63,11 @@ def _layer(block: Block, params: Arrays, stats: Arrays) -> None:
     if linear is None:
         return
     if block.output.final_act == "glu":
-        halves = [params.below("out1/"), params.below("out2/")]
-        weight = torch.cat([half.take("kernel").t() for half in halves])
+        halves, H = [params.below("out1/"), params.below("out2/")], linear.out_features // 2
+        shape = (linear.in_features, H)
+        weight = torch.cat([half.take("kernel", shape).t() for half in halves])
         assign_weight(linear, weight, "out1/kernel")
-        assign(linear.bias, torch.cat([half.take("bias") for half in halves]), "out1/bias")
+        assign(linear.bias, torch.cat([half.take("bias", (H,)) for half in halves]), "out1/bias")
     else:
         _dense(linear, params.below("out2/"))
 
@@ -76,14 +77,16 @@ def _system(system: MimoSSM, arrays: Arrays) -> None:
     assign(system.A_imag, arrays.take("Lambda_im"), "Lambda_im")
     assign(system.B, arrays.take("B"), "B")
     if "C1" in arrays:
-        C = torch.cat([arrays.take("C1"), arrays.take("C2")], dim=1)
+        H, states, _ = system.C.shape
+        C = torch.cat([arrays.take(name, (H, states // 2, 2)) for name in ("C1", "C2")], dim=1)
     else:
         C = arrays.take("C")
     assign(system.C, C, "C")
     assign(system.D, arrays.take("D"), "D")
-    assign(system.dt, arrays.take("log_step")[:, 0], "log_step")
+    assign(system.dt, arrays.take("log_step", (len(system.dt), 1))[:, 0], "log_step")
 
 
 def _dense(linear: nn.Linear, arrays: Arrays) -> None:
-    assign_weight(linear, arrays.take("kernel").t(), "kernel")
+    shape = linear.in_features, linear.out_features
+    assign_weight(linear, arrays.take("kernel", shape).t(), "kernel")
     assign(linear.bias, arrays.take("bias"), "bias")

@@ -378,3 +378,71 @@ def test_foreign_weights_reach_a_map_with_weight_norm():
     assign_linear(ours, Arrays(foreign.state_dict()))
     x = torch.randn(2, 3)
     assert_close(ours(x), foreign(x))
+
+
+def loaders():
+    """Of each loader: itself, a module to load into and foreign weights that fit."""
+    s5_layer = {k[7:]: v for k, v in s5_part("ssm/zoh_uni_trunc/").items() if k[:7] == "params/"}
+    s5_whole = s5_part("model/fullglu_bn_pre_bi_pool/")
+    s5_whole = {k: v for k, v in s5_whole.items() if k.startswith(("params/", "batch_stats/"))}
+    unet = sashimi.Config(d_model=6, n_layers=1, d_state=8, pool=(2, 2), ff=2, norm="scalar")
+    shape = TaskShape(d_input=6, d_output=2, length=32)
+    return {
+        "s4": (convert.load_s4_block, s4_block, load("s4block_dplr")[1]),
+        "s4d": (
+            convert.load_s4d_layer,
+            lambda: s4_block(structure="diagonal", init="lin"),
+            load("s4d_minimal")[1],
+        ),
+        "sashimi": (
+            convert.load_s4_backbone,
+            lambda: sashimi.build(unet, shape).backbone,
+            load("sashimi_src")[1],
+        ),
+        "lssl": (
+            convert.load_lssl_layer,
+            lambda: lssl_block(torch.float64, channels=2),
+            load("lssl_head_legs_learn1")[1],
+        ),
+        "s5 layer": (
+            convert.load_s5_layer,
+            lambda: MimoSSM(6, MimoOptions(d_state=16, blocks=2)),
+            s5_layer,
+        ),
+        "s5 model": (convert.load_s5_model, lambda: s5_model(torch.float64)[0], s5_whole),
+        "s4torch": (
+            lambda _, state: convert.s4torch_layer(state, 17),
+            lambda: None,
+            s4torch_part("layer_L17")[1],
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", loaders())
+def test_an_array_of_any_other_shape_is_named(name):
+    """Also one that would broadcast, such as the magnitudes of a weight norm or half a readout."""
+    load_into, make, state = loaders()[name]
+    # One array of each name, whichever block it is in.
+    keys = {key.replace("/", ".").rpartition(".")[2]: key for key in state}
+    for last, key in keys.items():
+        value = torch.as_tensor(state[key])
+        if value.ndim and last not in ("I", "ones", "arange"):
+            for wrong in (value[..., :-1], value[:-1]):
+                with pytest.raises(convert.ConversionError):
+                    load_into(make(), {**state, key: wrong})
+    with pytest.raises(convert.ConversionError, match="no place in this model: extra"):
+        load_into(make(), {**state, "extra": np.zeros(1)})
+
+
+@pytest.mark.parametrize("name", [n for n in loaders() if n != "s4torch"])
+def test_a_module_that_has_no_place_for_the_weights_is_named(name):
+    load_into, _, state = loaders()[name]
+    with pytest.raises(convert.ConversionError, match=r"want a \w+ to load into, got Linear"):
+        load_into(torch.nn.Linear(1, 1), state)
+
+
+def test_gated_blocks_have_no_official_weights():
+    config = s4.Config(d_model=6, n_layers=2, d_state=8, gates="h3")
+    model = build(config, TaskShape(d_input=6, d_output=3, length=20))
+    with pytest.raises(convert.ConversionError, match="want a SSMLayer .* got H3Mixer"):
+        convert.load_s4_backbone(model.backbone, load("seqmodel_prenorm_layer_dplr")[1])

@@ -32,6 +32,8 @@ SHOWN = 40  # of the choices; a table may have a column a step
 
 def nearest(name: str, choices: Collection[str]) -> str:
     """Say which of `choices` there are and, where one is close to `name`, that it may be meant."""
+    if not choices:
+        return "there are none."
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     more = f" and {len(choices) - SHOWN:,} more" if len(choices) > SHOWN else ""

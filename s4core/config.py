@@ -45,6 +45,8 @@ def config(cls: type[T]) -> type[T]:
 
 def nearest(name: str, choices: Collection[str]) -> str:
     """Say which of `choices` there are and, where one is close to `name`, that it may be meant."""
+    if not choices:
+        return "there are none."
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"choose from {', '.join(sorted(choices))}.{hint}"

@@ -184,7 +184,9 @@ def grid_values(name: str, distribution: BaseDistribution, points: int | None) -
         return [low]
     if points is None:
         raise SpecError(
-            None, name, "a continuous range; write it as a choice, or give the sampler `points`."
+            None,
+            name,
+            "a continuous range; write it as a choice, or take {name: grid, points: 5} as sampler.",
         )
     if distribution.log:
         values = [low * (high / low) ** (i / (points - 1)) for i in range(points)]

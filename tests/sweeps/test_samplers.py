@@ -123,7 +123,8 @@ def test_a_grid_goes_through_all_points_in_order_and_ends(load: Load, tmp_path: 
 @pytest.mark.parametrize(
     ("sampler", "ranges", "said"),
     [
-        ("brute_force", CONTINUOUS, "search.sampler: train.lr: a continuous range"),
+        ("brute_force", CONTINUOUS, "train.lr: a continuous range; .* {name: grid, points: 5}"),
+        ("{name: random, points: 5}", COUNTABLE, "unknown key 'points': there are none[.]$"),
         ("cmaes", COUNTABLE, "search.sampler: cmaes wants two or more numeric ranges"),
         ("{name: gp, startup: 0}", CONTINUOUS, "search.sampler.startup: need startup >= 1"),
     ],

@@ -164,8 +164,8 @@ class SequenceModel(nn.Module):
         fits = x.ndim == 2 if shape.tokens else x.ndim == 3 and x.shape[2] == shape.d_input
         if not fits or x.is_floating_point() == shape.tokens:
             raise ValueError(f"want x of {wanted}, got {tuple(x.shape)} of {x.dtype}.")
-        if not rate > 0.0:
-            raise ValueError(f"need rate > 0, got {rate}.")
+        if not 0.0 < rate < math.inf:
+            raise ValueError(f"need a finite rate > 0, got {rate}.")
         if self.front is not None and rate != 1.0:
             raise ValueError(
                 f"front 'wavelet' belongs to one step size: need rate 1, got {rate:g}."
@@ -185,8 +185,10 @@ class SequenceModel(nn.Module):
             raise ValueError(f"want lengths of ({x.shape[0]},), got {tuple(lengths.shape)}.")
         # Not on a GPU, where a look at values waits for all that was started.
         looks = not torch.compiler.is_compiling() and x.device.type == "cpu"
-        if looks and lengths is not None and bool((lengths > x.shape[1]).any()):
-            raise ValueError(f"x has {x.shape[1]} steps, but lengths go up to {lengths.max()}.")
+        if looks and lengths is not None and bool(((lengths < 0) | (lengths > x.shape[1])).any()):
+            raise ValueError(
+                f"x has {x.shape[1]} steps, but lengths go from {lengths.min()} to {lengths.max()}."
+            )
         if dt is not None and dt.shape != x.shape[:2]:
             raise ValueError(f"want dt of {tuple(x.shape[:2])}, got {tuple(dt.shape)}.")
 

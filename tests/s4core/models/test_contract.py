@@ -1,6 +1,7 @@
 """What every model of the registry does: its modes agree, it learns, it refuses wrong input."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -248,10 +249,14 @@ def test_wrong_input_is_refused_loudly(name):
             model(bad)
     with pytest.raises(ValueError, match="want lengths of"):
         model(x, torch.tensor([3]))
-    with pytest.raises(ValueError, match="x has 20 steps, but lengths go up to 21"):
-        model(x, torch.tensor([3, 21]))
-    with pytest.raises(ValueError, match="need rate > 0"):
-        model(x, None, 0.0)
+    for low, high in ((3, 21), (-1, 20)):
+        with pytest.raises(
+            ValueError, match=f"x has 20 steps, but lengths go from {low} to {high}"
+        ):
+            model(x, torch.tensor([low, high]))
+    for rate in (0.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="need a finite rate > 0"):
+            model(x, None, rate)
 
 
 def test_nothing_is_nan_at_the_edges(name):

@@ -7,6 +7,7 @@ Each option either changes the prepared bytes (and so the fingerprint), or is a 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -75,7 +76,9 @@ def _convert(value: Any, hint: Any, dataset: str, key: str) -> Any:
         return _convert(value, next(a for a in args if a is not type(None)), dataset, key)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(v, args[0], dataset, key) for v in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) <= sys.float_info.max:
+            raise DataError(f"{dataset}.{key} wants a finite number, got {value}.", key=key)
         return float(value)
     if type(value) is hint:
         return value

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import sys
 import types
 from collections.abc import Collection, Mapping
 from typing import (
@@ -108,10 +109,10 @@ def convert(value: Any, hint: Any, *, path: str) -> Any:
         return _convert_union(value, args, path)
     if origin is tuple:
         return _convert_tuple(value, args, path)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) <= sys.float_info.max:
+            raise ConfigError(path, f"wants a finite number, got {value}.")
         return float(value)
-    if hint is float and isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(path, f"wants a finite number, got {value}.")
     if hint is Any or type(value) is hint:
         return value
     raise ConfigError(path, _mismatch(value, hint))

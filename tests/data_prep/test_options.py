@@ -49,6 +49,14 @@ def test_a_seed_that_no_generator_takes_is_refused_before_a_row_is_drawn(name, s
     assert caught.value.key == "seed"
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400], ids=["nan", "inf", "huge"])
+@pytest.mark.parametrize(("name", "key"), [("csv_series", "val"), ("delay", "dt")])
+def test_a_number_that_is_not_finite_is_refused(name, key, value):
+    with pytest.raises(DataError, match=rf"^{name}\.{key} wants a finite number, got ") as caught:
+        dataset_options(name, {key: value})
+    assert caught.value.key == key
+
+
 def test_views_do_not_change_what_is_stored():
     one = dataset_options("listops", {"l_max": 1024, "bucket": 8})
     assert stored_options(one) == stored_options(dataset_options("listops"))

@@ -49,6 +49,8 @@ def test_a_spec_round_trips_through_json(load: Load) -> None:
          "which YAML reads as text; write 0.0001."),
         ("epochs: 3", "weight_decay: 1e-4", "11: train.weight_decay: wants a number, got '1e-4', "
          "which YAML reads as text; write 0.0001."),
+        ("epochs: 3", f"weight_decay: 1{'0' * 400}", "11: train.weight_decay: wants a finite "
+         "number, got 1000"),
         ("epochs: 3", "epoch: 3", "Did you mean 'epochs'?"),
         ("[0.001, 0.1]", "[0.1, 0.001]", "12: train.lr.log_uniform: an empty range: 0.1 > 0.001."),
         ("[lin, inv]", "[lin, invv]", "8: model.init: no choice 'invv'"),

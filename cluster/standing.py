@@ -55,7 +55,7 @@ class Standing:
 
     @classmethod
     def of(cls, home: Path, name: str) -> Standing:
-        """Read the sweep `name` of `home`; raises RecordError when there is none."""
+        """Read the sweep `name` of `home`; raises StudyError when there is none."""
         sweep = SweepRecord.of(home, name)
         spec: dict[str, Any] = read_json(sweep.folder / "spec.json") or {}
         objectives = sweep.objectives()

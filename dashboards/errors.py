@@ -1,7 +1,6 @@
 """The exceptions of this package.
 
 DashboardError (ValueError)
-  RecordError   no such sweep in this home
   ServerError   the MLflow server did not come up
   ShipperBusy   another process ships the sweep
   StoreAway     MLflow does not answer, or takes nothing
@@ -10,10 +9,6 @@ DashboardError (ValueError)
 
 class DashboardError(ValueError):
     """A mistake of the user, or something only the user can mend; the message says what to do."""
-
-
-class RecordError(DashboardError):
-    """There is no such sweep in this home."""
 
 
 class ServerError(DashboardError):

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dashboards.errors import RecordError
 from s4core.train.report import EpochReport
 from sweeps.files import read_json
+from sweeps.home import existing_sweep
 from sweeps.lease import driver_of
 from sweeps.outcome import Outcome
 from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec
@@ -129,15 +129,8 @@ class SweepRecord:
 
     @classmethod
     def of(cls, home: Path, name: str) -> SweepRecord:
-        """The sweep `name` in `home`; RecordError when there is none."""
-        folder = Path(home) / "sweeps" / name
-        if not folder.is_dir():
-            there = (
-                sorted(p.name for p in folder.parent.glob("*/")) if folder.parent.exists() else []
-            )
-            known = f"; there are {', '.join(there)}" if there else ""
-            raise RecordError(f"no sweep {name!r} in {home}{known}.")
-        return cls(folder)
+        """The sweep `name` in `home`; StudyError when there is none."""
+        return cls(existing_sweep(name, home))
 
     @property
     def name(self) -> str:

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from s4core.config import nearest
+
 from .errors import StudyError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -37,6 +39,16 @@ def sweep_folder(name: str, home: Path) -> Path:
     if not valid_name(name):
         raise StudyError(f"{name!r} cannot name a sweep: letters, digits, '.', '_' and '-' only.")
     return home / "sweeps" / name
+
+
+def existing_sweep(name: str, home: Path) -> Path:
+    """Give the folder of a sweep that there is; StudyError with the nearest name if there is none."""
+    folder = sweep_folder(name, home)
+    if not (folder / "spec.json").exists():
+        known = sweep_names(home)
+        there = nearest(name, known) if known else f"there is none in {home}."
+        raise StudyError(f"no sweep {name!r}: {there}")
+    return folder
 
 
 def sweep_names(home: Path) -> list[str]:

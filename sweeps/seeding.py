@@ -19,7 +19,7 @@ from . import record
 from .blocks import BlockError, complete
 from .errors import StudyError
 from .files import read_json
-from .home import sweep_folder, sweep_names
+from .home import existing_sweep
 from .ledger import Ledger
 from .nodes import QUANTILES, Normal, Scalar
 from .presets import NoSuchPreset, find_preset
@@ -55,11 +55,11 @@ def enqueue_preset(ledger: Ledger, name: str) -> None:
 
 def open_other(name: str, home: Path) -> Ledger:
     """Open the study of another sweep, to read."""
-    folder = sweep_folder(name, home)
-    data = read_json(folder / "spec.json")
-    if data is None:
-        raise StudyError(f"from: no sweep {name!r}: {nearest(name, sweep_names(home))}")
-    return Ledger(SweepSpec.from_json(data), folder)
+    try:
+        folder = existing_sweep(name, home)
+    except StudyError as error:
+        raise StudyError(f"from: {error}") from error
+    return Ledger(SweepSpec.from_json(read_json(folder / "spec.json")), folder)
 
 
 def learn(ledger: Ledger, other: Ledger) -> int:

@@ -18,13 +18,12 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from s4core.config import nearest
 from s4core.train.report import EpochReport
 
 from . import budgets, continuing, record, seeding
 from .errors import Exhausted, StudyError
 from .files import read_json, write_json, write_text
-from .home import sweep_folder, sweep_names
+from .home import existing_sweep, sweep_folder
 from .ledger import Ledger
 from .population import population_of
 from .proposals import Proposals
@@ -73,13 +72,8 @@ class Study:
     @classmethod
     def open(cls, name: str, home: Path) -> Study:
         """Open a sweep; StudyError with the nearest name if there is none."""
-        folder = sweep_folder(name, home)
-        data = read_json(folder / "spec.json")
-        if data is None:
-            known = sweep_names(home)
-            there = nearest(name, known) if known else f"there is none in {home}."
-            raise StudyError(f"no sweep {name!r}: {there}")
-        return cls(SweepSpec.from_json(data), folder, home)
+        folder = existing_sweep(name, home)
+        return cls(SweepSpec.from_json(read_json(folder / "spec.json")), folder, home)
 
     def trial_folder(self, number: int) -> Path:
         """Give the folder of a trial."""

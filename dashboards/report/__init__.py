@@ -20,7 +20,7 @@ __all__ = ["FILE", "write_report"]
 def write_report(home: Path, name: str, path: Path | None = None) -> Path:
     """Write the report of a sweep as it stands; returns where.
 
-    path: None for `report.html` in the sweep's folder. Raises RecordError if there is no such
+    path: None for `report.html` in the sweep's folder. Raises StudyError if there is no such
     sweep.
     """
     record = SweepRecord.of(home, name)

@@ -49,9 +49,9 @@ def test_sync_sends_every_sweep_of_the_home(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["report", "nothing"], "no sweep 'nothing' in "),
-        (["sync", "nothing"], "no sweep 'nothing' in "),
-        (["dashboard", "nothing"], "no sweep 'nothing' in "),
+        (["report", "nothing"], "no sweep 'nothing': choose from demo."),
+        (["sync", "nothing"], "no sweep 'nothing': choose from demo."),
+        (["dashboard", "nothing"], "no sweep 'nothing': choose from demo."),
         (["dashboard", "--optuna"], "--optuna shows one sweep: s4sweep dashboard --optuna NAME."),
         (["register", "demo"], "trial 2 of sweep 'demo' has no best.pt."),
     ],

@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 import sweep_folders
 
-from dashboards.errors import RecordError
 from dashboards.record import SweepRecord, flatten, whole_lines
+from sweeps import StudyError
 
 
 def test_an_unknown_sweep_is_answered_with_those_there_are(tmp_path: Path) -> None:
     sweep_folders.make_sweep(tmp_path, "one", trials=1)
-    with pytest.raises(RecordError, match=r"no sweep 'two' in .*; there are one\."):
-        SweepRecord.of(tmp_path, "two")
+    (tmp_path / "sweeps" / "half").mkdir()  # of a beginning that failed
+    for name in ("two", "half"):
+        with pytest.raises(StudyError, match=f"no sweep '{name}': choose from one."):
+            SweepRecord.of(tmp_path, name)
+    with pytest.raises(StudyError, match=r"'\.\.' cannot name a sweep"):
+        SweepRecord.of(tmp_path, "..")
 
 
 def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:

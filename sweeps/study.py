@@ -64,7 +64,11 @@ class Study:
         (folder / "trials").mkdir(parents=True, exist_ok=True)
         (folder / "study.journal").unlink(missing_ok=True)  # of a beginning that failed
         study = cls(spec, folder, home, is_new=True)
-        seeding.seed(study.ledger, home)
+        try:
+            seeding.seed(study.ledger, home)
+        except BaseException:  # a database keeps it, and the name with it
+            study.ledger.storage.delete_study(study.ledger.study_id)
+            raise
         write_text(folder / "sweep.yaml", spec.text)
         write_json(folder / "spec.json", spec.to_json())  # last: it makes the sweep exist
         return study

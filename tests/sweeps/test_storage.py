@@ -54,6 +54,16 @@ def test_a_database_holds_the_study_and_the_spec_does_not_hold_its_password(
         Study.open("tiny", tmp_path)
 
 
+def test_a_sweep_that_could_not_begin_leaves_its_name_free_in_a_database(
+    load: Load, tiny_text: str, tmp_path: Path
+) -> None:
+    text = f"{tiny_text}storage: sqlite:///{tmp_path}/studies.db\n"
+    for _ in range(2):
+        with pytest.raises(sweeps.StudyError, match="from: no sweep 'nosuch'"):
+            Study.create(load(f"{text}from: nosuch\n"), tmp_path)
+    Study.create(load(text), tmp_path)
+
+
 def test_a_database_that_cannot_be_reached_is_said_without_its_password(
     load: Load, tiny_text: str, tmp_path: Path
 ) -> None:

@@ -161,15 +161,21 @@ def fix(space: Space, values: Mapping[str, Any]) -> dict[str, Scalar]:
         if name not in distributions:
             drawn = {n.sampled_as for n in normals.values()}
             raise StudyError(_no_parameter(name, sorted({*distributions, *normals} - drawn)))
-        distribution = distributions[name]
-        try:
-            is_inside = distribution._contains(distribution.to_internal_repr(value))
-        except (ValueError, TypeError):
-            is_inside = False
-        if not is_inside:
-            raise StudyError(f"{name}: {value!r} is outside of {_range(distribution)}.")
-        fixed[name] = value
+        fixed[name] = _inside_of(name, distributions[name], value)
     return fixed
+
+
+def _inside_of(name: str, distribution: BaseDistribution, value: Any) -> Scalar:
+    """The value of its range that is meant: of 1, 2, 3 that is 2 for 2.0, but none for "2"."""
+    is_inside = type(value) in (int, float) or isinstance(distribution, CategoricalDistribution)
+    try:
+        internal = distribution.to_internal_repr(value)
+    except (ValueError, TypeError):
+        is_inside = False
+    if not is_inside or not distribution._contains(internal):
+        raise StudyError(f"{name}: {value!r} is outside of {_range(distribution)}.")
+    meant: Scalar = distribution.to_external_repr(internal)
+    return meant
 
 
 def _quantile(normal: Normal, value: Any) -> float:

@@ -67,6 +67,19 @@ def test_a_normal_parameter_is_enqueued_within_its_quantiles(
     assert told[0].params["model.dropout"] == pytest.approx(0.21)
 
 
+def test_a_whole_number_is_enqueued_as_one_and_no_text_or_truth_for_it(
+    load: Load, tmp_path: Path
+) -> None:
+    study = Study.create(load(TEXT), tmp_path)
+    for value in ("2", True, 2.5, None):
+        with pytest.raises(sweeps.StudyError, match=r"model.n_layers: .* is outside of 1 to 4."):
+            study.enqueue({"model.n_layers": value})
+    study.enqueue({"model.n_layers": 2.0})
+    trial = study.ask()
+    assert isinstance(trial, TrialSpec)
+    assert repr(trial.model["n_layers"]) == "2"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

@@ -95,9 +95,10 @@ class Resources:
             raise ValueError("need no memory_gb with pack: true and no GPUs: it is measured.")
         if self.fuse > 1 and (self.workers > 1 or self.gpus > 1 or self.pack):
             raise ValueError("fuse wants workers: 1, at most one GPU and no pack.")
-        if not isinstance(self.custom, Mapping):
+        amounts = self.custom.values() if isinstance(self.custom, Mapping) else [None]
+        if not all(type(a) in (int, float) and a > 0 for a in amounts):
             raise ValueError(
-                f"need custom to be a block of names and amounts, got {self.custom!r}."
+                f"need custom to be a block of names and amounts > 0, got {self.custom!r}."
             )
 
 

@@ -76,6 +76,8 @@ def test_a_spec_round_trips_through_json(load: Load) -> None:
          "number, got 1.5."),
         ("cpus: 1", "cpus: 1, fuse: 4, pack: true", "14: resources.fuse: fuse wants workers: 1, "
          "at most one GPU and no pack."),
+        ("cpus: 1", "custom: {tpu: two}", "14: resources.custom: need custom to be a block of "
+         "names and amounts > 0, got {'tpu': 'two'}."),
         ("cpus: 1", "cpus: {choice: [1, 2]}", "14: resources.cpus: a range; only data, model and "
          "train are searched."),
         ("name: good", "naem: good", "2: naem: unknown key 'naem'"),

@@ -80,13 +80,14 @@ def evaluate(
 ) -> dict[str, float]:
     """Score the model kept in `folder` ("best" or "last") on a split: `{"test/loss": ...}`.
 
+    On any device and backend eager, whatever it was trained on: one pass pays for no compiler.
     Raises CheckpointError if it is missing or damaged.
     """
     made_by, weights = _kept(folder, checkpoint)
     training = Training(
         made_by["model"],
         from_mapping(TaskShape, made_by["shape"]),
-        from_mapping(TrainConfig, {**made_by["train"], "ema": 0.0}),
+        from_mapping(TrainConfig, {**made_by["train"], "ema": 0.0, "backend": "eager"}),
         data,
         seed=made_by["seed"],
         device=choose_device(device),

@@ -281,6 +281,15 @@ def test_the_model_that_is_loaded_is_the_best_one(tmp_path):
     assert scores["val/loss"] == pytest.approx(best.metrics["val/loss"], abs=1e-12)
 
 
+def test_what_was_trained_as_cuda_graphs_is_tested_without_a_gpu(tmp_path):
+    told(run(tmp_path))
+    scores = evaluate(tmp_path, Waves(), device="cpu")
+    state = checkpoint.read(tmp_path / "best.pt")
+    state["made_by"]["train"]["backend"] = "graphs"
+    checkpoint.write(tmp_path / "best.pt", state)
+    assert evaluate(tmp_path, Waves(), device="cpu") == scores
+
+
 def test_accumulated_batches_give_the_step_of_one_large_batch(tmp_path):
     """Equal to rounding: batch norm sees the same batches, so it is left out (dropout too)."""
     shape = TaskShape(d_input=1, d_output=3, length=24, target="step_class")

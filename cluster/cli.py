@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cluster import commands
 from cluster.errors import FailedRun, UserError
@@ -28,9 +28,7 @@ USER_ERRORS = (
     ("cluster.errors", "UserError"),
     ("s4core.config", "ConfigError"),
     ("data_prep", "DataError"),
-    ("sweeps", "SpecError"),
     ("sweeps", "SweepError"),
-    ("sweeps", "UserError"),
     ("dashboards", "DashboardError"),
 )
 
@@ -48,7 +46,14 @@ s4sweep trains S4 models over a searched space of settings, on this machine or o
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, as everybody else's."""
+    """A parser whose complaints are one line, as everybody else's.
+
+    It knows no abbreviations: an --addr in place of --address would be sent along with the command
+    that it sends to a cluster, and be obeyed there, again and again.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError."""

@@ -51,7 +51,9 @@ def test_starting_the_command_line_imports_nothing_heavy() -> None:
 
 def test_who_stops_a_sweep_does_not_wait_for_torch(tmp_path: Path) -> None:
     """Its import takes 4 s, of the time in which a sweep is to stop."""
-    (tmp_path / "sweeps" / "idle").mkdir(parents=True)
+    folder = tmp_path / "sweeps" / "idle"
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text("{}")
     words = ["stop", "idle", "--home", str(tmp_path)]
     code = f"import sys; from cluster import cli; cli.main({words}); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -84,6 +86,13 @@ class TestExplain:
 
     def test_a_text_of_several_lines_becomes_one(self) -> None:
         assert cli.explain(UserError("a\n  b\nc")) == (2, "a b c")
+
+
+def test_an_option_has_one_name_so_that_a_relayed_command_is_not_relayed_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["status", "mine", "--addr", "http://127.0.0.1:1"]) == 2
+    assert "unrecognized arguments: --addr" in capsys.readouterr().err
 
 
 def test_home_before_or_after_the_verb_means_the_same(

@@ -125,17 +125,3 @@ def _draw(
         ordered[ordered.cumsum(-1) - ordered >= top_p] = 0.0
         p = torch.zeros_like(p).scatter(-1, index, ordered)
     return torch.multinomial(p, 1, generator=generator)[:, 0]
-
-
-def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
-    """Quantise a wave in [-1, 1] to tokens 0..levels-1 on a logarithmic scale (ITU-T G.711)."""
-    mu = levels - 1
-    y = x.sign() * torch.log1p(mu * x.abs().clamp(max=1.0)) / torch.log1p(torch.tensor(float(mu)))
-    return ((y + 1.0) / 2.0 * mu + 0.5).long()
-
-
-def mu_law_decode(tokens: Tensor, levels: int = 256) -> Tensor:
-    """Turn tokens 0..levels-1 back into a wave in [-1, 1], float32."""
-    mu = levels - 1
-    y = 2.0 * tokens.float() / mu - 1.0
-    return y.sign() * torch.expm1(y.abs() * torch.log1p(torch.tensor(float(mu)))) / mu

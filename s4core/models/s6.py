@@ -10,6 +10,7 @@ from s4core.nn.model import SequenceModel, stack_model
 from s4core.nn.norm import NormName
 from s4core.nn.options import StackOptions, need_positive
 from s4core.nn.s6 import S6
+from s4core.ssm.transforms import need_dt_range
 
 
 @config
@@ -35,10 +36,7 @@ class Config(StackOptions):
         need_positive(self, "d_state", "expand", "d_conv")
         if self.dt_rank < 0:
             raise ValueError(f"need dt_rank >= 0, got {self.dt_rank}.")
-        if not 0.0 < self.dt_min <= self.dt_max:
-            raise ValueError(
-                f"need 0 < dt_min <= dt_max, got dt_min={self.dt_min}, dt_max={self.dt_max}."
-            )
+        need_dt_range(self.dt_min, self.dt_max)
 
 
 def build(config: Config, shape: TaskShape) -> SequenceModel:

@@ -8,6 +8,7 @@ from s4core.nn.model import SequenceModel, stack_model
 from s4core.nn.norm import NormName
 from s4core.nn.options import StackOptions, need_positive
 from s4core.nn.ssd import SSD, check_heads
+from s4core.ssm.transforms import need_dt_range
 
 
 @config
@@ -33,10 +34,7 @@ class Config(StackOptions):
         super().__post_init__()
         need_positive(self, "d_state", "d_head", "n_groups", "expand", "d_conv")
         check_heads(self.expand * self.d_mixer, self.d_head, self.n_groups)
-        if not 0.0 < self.dt_min <= self.dt_max:
-            raise ValueError(
-                f"need 0 < dt_min <= dt_max, got dt_min={self.dt_min}, dt_max={self.dt_max}."
-            )
+        need_dt_range(self.dt_min, self.dt_max)
 
 
 def build(config: Config, shape: TaskShape) -> SequenceModel:

@@ -7,9 +7,7 @@ from torch import nn
 
 from s4core.nn import layout
 from s4core.nn.norm import Norm
-
-# Standard deviation of a standard normal cut at 2.
-_TRUNCATED = 0.87962566103423978
+from s4core.ssm.mimo import TRUNCATED
 
 
 @torch.no_grad()
@@ -20,7 +18,7 @@ def in_flax_form(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            sigma = module.in_features**-0.5 / _TRUNCATED
+            sigma = module.in_features**-0.5 / TRUNCATED
             weight = torch.empty_like(module.weight)
             nn.init.trunc_normal_(weight, std=sigma, a=-2.0 * sigma, b=2.0 * sigma)
             layout.set_weight(module, weight)

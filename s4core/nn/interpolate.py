@@ -27,7 +27,6 @@ class Interpolated(nn.Module):
     """`net` on every factor-th step, and what fills in the others; factor is a power of two >= 2.
 
     l_max: of the whole sequence; `net` was made for its ceil(l_max / factor) steps.
-    Raises ValueError for another factor.
     """
 
     stride = 1
@@ -42,8 +41,6 @@ class Interpolated(nn.Module):
         make_mixer: MakeMixer,
     ) -> None:
         super().__init__()
-        if factor < 2 or factor & (factor - 1):
-            raise ValueError(f"need interp to be a power of two, got {factor}.")
         self.net, self.factor, self.d_output = net, factor, net.d_output
         two = dataclasses.replace(options, n_layers=2, block_pool="none")
         levels = [

@@ -34,7 +34,7 @@ def set_weight(layer: nn.Linear, value: Tensor) -> None:
     """Write the matrix of a linear map, which may be one with weight norm."""
     with torch.no_grad():
         if is_parametrized(layer):
-            layer.weight = value  # type: ignore[assignment]
+            layer.weight = value
         else:
             layer.weight.copy_(value)
 

@@ -22,7 +22,7 @@ class Norm(nn.Module):
     layer: over the channels of each step, weight and bias; rms: the same without mean and bias;
     scalar: SaShiMi's, y = s (x - mean + m) / std with scalars s and m; batch: over batch and time,
     running statistics in eval mode and in `step`; instance: over the time of each sequence and
-    channel; group: over time and `groups` groups of channels (these two cannot step).
+    channel; group: over time and all channels (these two cannot step).
     momentum is torch's: running = (1 - momentum) running + momentum batch.
     """
 
@@ -33,16 +33,10 @@ class Norm(nn.Module):
         *,
         eps: float = 1e-5,
         momentum: float = 0.1,
-        biased_running_var: bool = False,
-        groups: int = 1,
     ) -> None:
         super().__init__()
-        if kind == "group" and d_model % groups:
-            raise ValueError(
-                f"need d_model divisible by the groups of its norm, got {d_model}, {groups}."
-            )
-        self.kind, self.eps, self.momentum, self.groups = kind, eps, momentum, groups
-        self.biased_running_var = biased_running_var
+        self.kind, self.eps, self.momentum = kind, eps, momentum
+        self.biased_running_var = False
         size = 1 if kind == "scalar" else d_model
         if kind != "none":
             self.weight = nn.Parameter(torch.ones(size))
@@ -68,7 +62,7 @@ class Norm(nn.Module):
         if self.kind in ("instance", "group"):
             if self.kind == "instance" and x.shape[2] == 1:
                 return self._of_one_value(x)
-            groups = x.shape[0] if self.kind == "instance" else self.groups
+            groups = x.shape[0] if self.kind == "instance" else 1
             normed = F.group_norm(x.transpose(0, 1), groups, self.weight, self.bias, self.eps)
             return normed.transpose(0, 1)
         if self.kind == "layer" and fused_output.applies(x):

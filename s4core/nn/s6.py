@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -13,6 +12,7 @@ from s4core.nn.block import State
 from s4core.nn.selective_scan import selective_scan, selective_step
 from s4core.nn.short_conv import ShortConv
 from s4core.ops.precision import full_precision
+from s4core.ssm.transforms import initial_dt, unconstrained
 
 
 class S6(nn.Module):
@@ -44,7 +44,8 @@ class S6(nn.Module):
         self.select = nn.Linear(inner, dt_rank + 2 * d_state, bias=False)
         self.to_dt = nn.Linear(dt_rank, inner, bias=False)
         nn.init.uniform_(self.to_dt.weight, -(dt_rank**-0.5), dt_rank**-0.5)
-        self.dt_bias = nn.Parameter(inverse_softplus(log_uniform(inner, dt_min, dt_max)))
+        dt = initial_dt((inner,), dt_min, dt_max)
+        self.dt_bias = nn.Parameter(unconstrained(dt, "softplus"))
         self.A_log = nn.Parameter(torch.arange(1, d_state + 1).float().log().repeat(inner, 1))
         self.D = nn.Parameter(torch.ones(inner))
         self.leave = nn.Linear(inner, d_model, bias=False)
@@ -96,14 +97,3 @@ class S6(nn.Module):
         sizes = [self.dt_rank, self.d_state, self.d_state]
         dt, B, C = self.select(u).split(sizes, dim=-1)
         return F.softplus(F.linear(dt, self.to_dt.weight, self.dt_bias)), B, C
-
-
-def log_uniform(count: int, low: float, high: float, floor: float = 1e-4) -> Tensor:
-    """Draw steps whose logarithm is uniform, at least `floor`."""
-    dt = torch.exp(torch.rand(count) * math.log(high / low) + math.log(low))
-    return dt.clamp_min(floor)
-
-
-def inverse_softplus(y: Tensor) -> Tensor:
-    """The x with softplus(x) = y > 0."""
-    return y + torch.log(-torch.expm1(-y))

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from s4core.nn.block import State
 from s4core.nn.norm import Norm
-from s4core.nn.s6 import inverse_softplus, log_uniform
 from s4core.nn.short_conv import ShortConv
 from s4core.ops.operator import Operator
 from s4core.ops.precision import full_precision
+from s4core.ssm.transforms import initial_dt, unconstrained
 
 CHUNK = 64
 
@@ -128,7 +128,8 @@ class SSD(nn.Module):
         self.sizes = [inner, n_groups * d_state, n_groups * d_state]
         self.enter = nn.Linear(d_model, inner + sum(self.sizes) + self.heads, bias=False)
         self.conv = ShortConv(sum(self.sizes), d_conv)
-        self.dt_bias = nn.Parameter(inverse_softplus(log_uniform(self.heads, dt_min, dt_max)))
+        dt = initial_dt((self.heads,), dt_min, dt_max)
+        self.dt_bias = nn.Parameter(unconstrained(dt, "softplus"))
         self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
         self.D = nn.Parameter(torch.ones(self.heads))
         self.norm = Norm("rms", inner)

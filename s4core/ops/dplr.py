@@ -150,11 +150,6 @@ class LowRank:
         moved = torch.baddbmm(flat * (1 + self.e).unsqueeze(1), inner, self.right)
         return moved.view_as(rows)
 
-    def apply_columns(self, columns: Complex[Tensor, "H J n"]) -> Complex[Tensor, "H J n"]:
-        """The vectors A x."""
-        inner = _pairing(columns, self.right).to(columns.dtype)
-        return torch.baddbmm(columns * (1 + self.e).unsqueeze(1), inner, self.left)
-
     def dense(self) -> Float[Tensor, "H N N"]:
         """The real matrix, less the identity, in coordinates [Re x, Im x]."""
         low_rank = torch.bmm(real_column(self.left).transpose(1, 2), real_row(self.right))

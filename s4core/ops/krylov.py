@@ -179,15 +179,13 @@ def rows_of(powers: Powers, rows: Float[Tensor, "H C J N"], count: int) -> Float
     return rows
 
 
-def columns_of(
-    powers: Powers, B: Float[Tensor, "H N"], count: int, *, stride: int = 1
-) -> Float[Tensor, "H J N"]:
-    """A^(j stride) B for j < count; stride is a power of two."""
+def columns_of(powers: Powers, B: Float[Tensor, "H N"], count: int) -> Float[Tensor, "H J N"]:
+    """A^j B for j < count."""
     columns = B.unsqueeze(1)
     while columns.shape[1] < count:
         have = columns.shape[1]
         known = columns[:, : min(have, count - have)]
-        E = powers.get(stride * have).transpose(1, 2)
+        E = powers.get(have).transpose(1, 2)
         columns = torch.cat([columns, torch.baddbmm(known, known, E)], 1)
     return columns
 

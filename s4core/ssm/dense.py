@@ -18,7 +18,7 @@ from ..ops.chunk import ChunkTables
 from ..ops.krylov import dense_discretize, dense_kernel, dense_tables, krylov_matrix
 from ..shapes import Float, Tensor
 from .modes import StepState, parameter
-from .transforms import Transform, initial_dt, step_size, unconstrained
+from .transforms import Transform, initial_dt, need_dt_range, step_size, unconstrained
 
 Transition = Literal["legs", "legt", "lagt", "jac", "chebi", "chebii"]
 
@@ -43,10 +43,7 @@ class DenseOptions:
     def __post_init__(self) -> None:
         if self.d_state < 1:
             raise ValueError(f"need d_state >= 1, got {self.d_state}.")
-        if not 0 < self.dt_min <= self.dt_max:
-            raise ValueError(
-                f"need 0 < dt_min <= dt_max, got dt_min={self.dt_min}, dt_max={self.dt_max}."
-            )
+        need_dt_range(self.dt_min, self.dt_max)
 
 
 class DenseSSM(nn.Module):

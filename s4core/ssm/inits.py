@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from ..config import config, nearest
-from ..ops.hippo import ALIASES, hippo, nplr
+from ..ops.hippo import ALIASES, nplr
 from ..ops.spectra import SPECTRA, spectrum
 from ..shapes import Complex, Tensor
 
@@ -172,6 +172,3 @@ def _random(N: int, copies: int, rank: int, options: InitOptions) -> System:
     zeros = torch.zeros(rank, copies, N // 2, dtype=torch.complex128)
     V = torch.eye(N, N // 2, dtype=torch.complex128).expand(copies, -1, -1)
     return System(Lambda, zeros, torch.randn_like(Lambda), V)
-
-
-__all__ = ["HIPPO", "MIXTURES", "InitOptions", "System", "hippo", "initial_system"]

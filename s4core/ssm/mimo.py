@@ -20,7 +20,7 @@ from ..ops.interleaved import from_interleaved, interleaved, real_columns, real_
 from ..ops.mimo import mimo_scan_with_state
 from ..shapes import Complex, Float, Tensor
 from .modes import StepState, parameter
-from .transforms import DT_RANGE, initial_dt
+from .transforms import DT_RANGE, initial_dt, need_dt_range
 
 # Standard deviation of a standard normal cut at 2.
 TRUNCATED = 0.87962566103423978
@@ -55,10 +55,7 @@ class MimoOptions:
                 "need d_state in blocks of an even size, got "
                 f"d_state={self.d_state}, blocks={self.blocks}."
             )
-        if not 0 < self.dt_min <= self.dt_max:
-            raise ValueError(
-                f"need 0 < dt_min <= dt_max, got dt_min={self.dt_min}, dt_max={self.dt_max}."
-            )
+        need_dt_range(self.dt_min, self.dt_max)
 
 
 class MimoSSM(nn.Module):

@@ -17,7 +17,15 @@ from ..config import config
 from ..ops.interleaved import from_interleaved, interleaved
 from ..shapes import Complex, Float, Tensor
 from .inits import MIXTURES, InitOptions, System, initial_system
-from .transforms import FLOOR, Transform, initial_dt, positive, step_size, unconstrained
+from .transforms import (
+    FLOOR,
+    Transform,
+    initial_dt,
+    need_dt_range,
+    positive,
+    step_size,
+    unconstrained,
+)
 
 Init = Literal[
     "legs", "legt", "lagt", "fout", "fourier", "fourier2", "fourier_decay", "foud", "legsd",
@@ -63,10 +71,7 @@ class ModeOptions(InitOptions):
             raise ValueError(f"need an even d_state >= 2, got {self.d_state}.")
         if self.bandlimit is not None and not self.bandlimit > 0:
             raise ValueError(f"need bandlimit > 0 (or null), got {self.bandlimit}.")
-        if not 0 < self.dt_min <= self.dt_max:
-            raise ValueError(
-                f"need 0 < dt_min <= dt_max, got dt_min={self.dt_min}, dt_max={self.dt_max}."
-            )
+        need_dt_range(self.dt_min, self.dt_max)
 
     def copies(self, d_model: int) -> int:
         """The copies of (A, B) for a system of d_model features.

@@ -62,6 +62,12 @@ def unconstrained(value: Float[Tensor, " ..."], transform: Transform) -> Float[T
     return value + torch.log(-torch.expm1(-value))
 
 
+def need_dt_range(dt_min: float, dt_max: float) -> None:
+    """Raise ValueError unless 0 < dt_min <= dt_max."""
+    if not 0 < dt_min <= dt_max:
+        raise ValueError(f"need 0 < dt_min <= dt_max, got {dt_min=}, {dt_max=}.")
+
+
 def initial_dt(
     shape: tuple[int, ...], dt_min: float, dt_max: float, *, deterministic: bool = False
 ) -> Float[Tensor, " ..."]:
@@ -69,8 +75,7 @@ def initial_dt(
 
     Raises ValueError unless 0 < dt_min <= dt_max.
     """
-    if not 0 < dt_min <= dt_max:
-        raise ValueError(f"need 0 < dt_min <= dt_max, got {dt_min=}, {dt_max=}.")
+    need_dt_range(dt_min, dt_max)
     low, high = math.log(dt_min), math.log(dt_max)
     if deterministic:
         steps = torch.linspace(low, high, shape[0]).exp()

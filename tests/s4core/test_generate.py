@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from s4core import TaskShape, build
-from s4core.generate import generate, mu_law_decode, mu_law_encode
+from s4core.generate import generate
 
 SHAPE = TaskShape(d_input=6, d_output=6, length=24, tokens=True, target="step_class")
 BLOCK = {"name": "sashimi", "d_model": 8, "n_layers": 1, "d_state": 4, "pool": [2]}
@@ -82,13 +82,3 @@ def test_what_cannot_be_continued_is_refused(shape, prefix, options, text):
     model = make(shape=TaskShape(**{**task, **shape}))
     with pytest.raises(ValueError, match=text):
         generate(model, torch.tensor(prefix, dtype=torch.int64), length=2, **options)
-
-
-def test_mu_law_decoding_undoes_encoding_to_half_a_level():
-    x = torch.linspace(-1, 1, 1001)
-    tokens = mu_law_encode(x)
-    assert tokens.min() == 0
-    assert tokens.max() == 255
-    assert torch.equal(mu_law_encode(mu_law_decode(tokens)), tokens)
-    # Half a level is a factor of 256^(1/255) = 1.022 in |x| + 1/255.
-    assert ((mu_law_decode(tokens) - x).abs() <= (x.abs() + 1 / 255) * 0.0221).all()

@@ -29,9 +29,9 @@ def test_rms_equals_torchs():
     assert (norm(x) - expected.permute(2, 0, 1)).abs().max() < 1e-14
 
 
-@pytest.mark.parametrize(("kind", "groups"), [("instance", H), ("group", 2)])
+@pytest.mark.parametrize(("kind", "groups"), [("instance", H), ("group", 1)])
 def test_instance_and_group_equal_torchs(kind, groups):
-    norm, x = make(kind, groups=2)
+    norm, x = make(kind)
     expected = F.group_norm(x.transpose(0, 1), groups, norm.weight, norm.bias)
     assert (norm(x).transpose(0, 1) - expected).abs().max() < 1e-14
 
@@ -57,7 +57,8 @@ def test_batch_equals_torchs_with_its_running_statistics():
 
 
 def test_the_flax_form_keeps_the_biased_variance():
-    norm, x = make("batch", momentum=0.05, biased_running_var=True)
+    norm, x = make("batch", momentum=0.05)
+    norm.biased_running_var = True
     norm(x)
     biased = x.var((1, 2), correction=0)
     assert (norm.running_var - (0.95 + 0.05 * biased)).abs().max() < 1e-14

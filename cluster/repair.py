@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from cluster.control import FILE as STOP_FILE
 from dashboards.shipper import lag, sync
-from sweeps import Study, SweepLock, TrialState, sweep_names
+from sweeps import Study, StudyError, SweepLock, TrialState, sweep_names
 from sweeps.lease import is_alive, read_lock
 from sweeps.plural import plural
 from sweeps.storage import LOCK_GRACE_S
@@ -95,13 +95,17 @@ def _sweep(home: Path, name: str, *, close: bool, deep: bool, uri: str | None) -
 def _zombies(
     home: Path, name: str, held: dict[str, object] | None, *, close: bool
 ) -> Iterator[Fault]:
-    study = Study.open(name, home)
+    where = f"sweep {name}"
+    try:
+        study = Study.open(name, home)
+    except StudyError as error:
+        yield Fault(where, str(error))
+        return
     running = [t for t in study.result().trials if t.state is TrialState.RUNNING]
     if not running:
         return
     noun = "trial" if len(running) == 1 else "trials"
     numbers = f"{noun} {', '.join(str(t.number) for t in running)}"
-    where = f"sweep {name}"
     if not close:
         hint = f"`s4sweep resume {name}` goes on with them, --close gives them up"
         yield Fault(where, f"nobody runs {numbers}: {hint}")

@@ -197,7 +197,7 @@ class Roster:
     def _count_loss(self, crew: Crew) -> int:
         """Add one; gives how often a member has lost its worker since its last epoch, at most."""
         self._losses.update(crew.unfinished)
-        return max(self._losses[number] for number in crew.unfinished)
+        return max((self._losses[number] for number in crew.unfinished), default=0)
 
     def _tell_lost(self, crew: Crew, reason: str) -> None:
         for number in crew.unfinished:

@@ -176,3 +176,12 @@ def test_the_command_tells_then_fixes_then_is_content(
     for again in (words, [*words, "--fix"]):
         assert main(again) == 0
         assert capsys.readouterr().out == f"{home} is in order.\n"
+
+
+def test_a_sweep_without_its_journal_is_told_and_the_others_are_looked_at(home):
+    shutil.copytree(home / "sweeps" / "old", home / "sweeps" / "a-torn-one")
+    (home / "sweeps" / "a-torn-one" / "study.journal").unlink()
+    (home / "sweeps" / "old" / "stop.json").write_text("{}")
+    said = faults(home)
+    assert any("study.journal" in line for line in said), said
+    assert "a request to stop that nobody read" in said

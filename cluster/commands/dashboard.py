@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from urllib.parse import urlsplit
 
 from cluster.arguments import whole
 
@@ -33,6 +32,7 @@ def main(args: argparse.Namespace) -> int:
     import contextlib
     import sys
 
+    from cluster import auth
     from cluster.errors import UserError
     from dashboards import login, server
     from dashboards.record import SweepRecord
@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
     stays = running is not None or args.detach
     with contextlib.nullcontext() if stays else server.held(started):
         print(started.url if args.optuna else _page(started.url, record), flush=True)
-        if not args.optuna and not login.is_loopback(urlsplit(started.url).hostname or ""):
+        if not args.optuna and not auth.is_loopback(started.url):
             password = home() / login.FOLDER / "admin-password"
             print(f"log in as {login.ADMIN}; the password is in {password}")
         if stays:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from data_prep.inventory import Cached
@@ -93,24 +93,10 @@ def _show(args: argparse.Namespace) -> int:
 
 def _prepare(args: argparse.Namespace) -> int:
     from cluster.download import prepare_block
+    from sweeps.single import read_settings
 
-    prepare_block(args.name, _options(args.options), args)
+    prepare_block(args.name, read_settings(args.options), args)
     return 0
-
-
-def _options(words: list[str]) -> dict[str, Any]:
-    """Read OPTION=VALUE words as YAML would."""
-    import yaml
-
-    from cluster.errors import UserError
-
-    found = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"data prepare wants OPTION=VALUE, got {word!r}.")
-        found[key] = yaml.safe_load(value)
-    return found
 
 
 def _verify(args: argparse.Namespace) -> int:

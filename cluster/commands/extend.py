@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from sweeps.plural import plural
 
@@ -25,8 +26,7 @@ def main(args: argparse.Namespace) -> int:
     from sweeps import Study, home
     from sweeps.remote_home import steered
 
-    digits = args.trials.lstrip("+-")
-    if not digits.isdigit():
+    if not re.fullmatch(r"[+-]?[0-9]+", args.trials):
         raise UserError(f"--trials wants a number like 40 or +20, got {args.trials!r}.")
     study = Study.open(args.name, home())
     by = int(args.trials) if args.trials[0] in "+-" else int(args.trials) - study.target

@@ -132,7 +132,7 @@ def _wanted(text: str, option: str, before: int) -> int:
     from cluster.errors import UserError
 
     digits = text.removeprefix("+")
-    if not digits.isdigit() or int(digits) == 0:
+    if not digits.isdecimal() or int(digits) == 0:
         raise UserError(f"{option} wants a number like 40 or +5, got {text!r}.")
     wanted = before + int(digits) if text.startswith("+") else int(digits)
     if wanted <= before:

@@ -42,7 +42,7 @@ def sweep_folder(name: str, home: Path) -> Path:
 
 
 def existing_sweep(name: str, home: Path) -> Path:
-    """Give the folder of a sweep that there is; StudyError with the nearest name if there is none."""
+    """Give the folder of a sweep that there is; StudyError names the nearest if there is none."""
     folder = sweep_folder(name, home)
     if not (folder / "spec.json").exists():
         known = sweep_names(home)

@@ -59,7 +59,7 @@ def open_other(name: str, home: Path) -> Ledger:
         folder = existing_sweep(name, home)
     except StudyError as error:
         raise StudyError(f"from: {error}") from error
-    return Ledger(SweepSpec.from_json(read_json(folder / "spec.json")), folder)
+    return Ledger(SweepSpec.from_json(read_json(folder / "spec.json") or {}), folder)
 
 
 def learn(ledger: Ledger, other: Ledger) -> int:

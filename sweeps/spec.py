@@ -95,7 +95,7 @@ class Resources:
             raise ValueError("need no memory_gb with pack: true and no GPUs: it is measured.")
         if self.fuse > 1 and (self.workers > 1 or self.gpus > 1 or self.pack):
             raise ValueError("fuse wants workers: 1, at most one GPU and no pack.")
-        amounts = self.custom.values() if isinstance(self.custom, Mapping) else [None]
+        amounts = self.custom.values() if isinstance(self.custom, Mapping) else [0]
         if not all(type(a) in (int, float) and a > 0 for a in amounts):
             raise ValueError(
                 f"need custom to be a block of names and amounts > 0, got {self.custom!r}."

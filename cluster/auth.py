@@ -8,7 +8,6 @@ MLflow tag. Ray looks for it in `RAY_AUTH_TOKEN`, then in the file `RAY_AUTH_TOK
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import secrets
@@ -18,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cluster.errors import UserError
+from dashboards import login
 
 _TOKEN_BYTES = 32
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
@@ -91,10 +91,4 @@ def redact(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 def is_loopback(address: str) -> bool:
     """Whether the URL's host can only be this machine."""
-    host = urlsplit(address).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return login.is_loopback(urlsplit(address).hostname or "")

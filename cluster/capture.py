@@ -21,8 +21,8 @@ from typing import Any
 from cluster import probe
 from cluster.data import NodeReport
 from dashboards.record import TrialRecord, read_json
+from s4core.checkout import git_commit, git_diff
 from sweeps import Study
-from sweeps.checkout import git_commit, git_diff
 from sweeps.files import write_json, write_text
 
 _LIBRARIES = ("torch", "numpy")  # of the packages, those that decide a trial's numbers

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from sweeps.background import meanwhile
+from sweeps.files import write_json
 from sweeps.hints import hint
 from sweeps.lease import driver_of
 
@@ -25,9 +25,7 @@ logger = logging.getLogger(__name__)
 
 def request_stop(folder: Path, how: How) -> None:
     """Ask the driver of the sweep in `folder` to stop: after the epochs in hand, or at once."""
-    partial = folder / f".{FILE}.{os.getpid()}.tmp"
-    partial.write_text(json.dumps({"how": how, "time": time.time()}))
-    os.replace(partial, folder / FILE)
+    write_json(folder / FILE, {"how": how, "time": time.time()})
 
 
 def idle_hint(folder: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import ray
@@ -12,6 +11,7 @@ from cluster.placement import Placement
 from cluster.telling import Teller, listen
 from data_prep.fetch import Progress
 from sweeps import Study
+from sweeps.files import write_json
 from sweeps.types import TrialSpec
 
 
@@ -48,8 +48,6 @@ def test_trial(folder: str, home: str, tell: Progress) -> dict[str, float] | Non
     if "test" not in dataset.splits:
         return None
     metrics = dict(evaluate(here, Counted(dataset, tell), split="test", checkpoint="best"))
-    partial = kept.with_suffix(".tmp")
-    partial.write_text(json.dumps(metrics))
-    os.replace(partial, kept)
+    write_json(kept, metrics)
     send_test(kept)
     return metrics

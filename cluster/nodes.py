@@ -26,6 +26,7 @@ from cluster import auth
 from cluster.errors import FailedRun, UserError
 from cluster.processes import Node, end, record
 from cluster.ray_http import alive_nodes
+from sweeps.files import write_json
 
 _START_TIMEOUT_S = 180.0  # a busy machine takes a minute; one that ended is noticed at once
 # Handles of what was started here: nodes outlive the call, and a dropped handle would warn of it.
@@ -54,10 +55,7 @@ class LocalCluster:
             "scratch": str(self.scratch),
             "state_file": str(self.state_file),
         }
-        self.state_file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.state_file.with_suffix(".tmp")
-        draft.write_text(json.dumps(data, indent=1))
-        os.replace(draft, self.state_file)
+        write_json(self.state_file, data)
 
     def node(self, name: str) -> Node:
         """The node of that name."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from cluster import auth
 from cluster.errors import UserError
-from sweeps import checkout
+from s4core import checkout
 
 PACKAGES = ("s4core", "data_prep", "sweeps", "dashboards", "cluster")
 PATCH_FILE = "checkout.patch"  # what the code differs in from its commit, in the working folder

@@ -6,7 +6,6 @@ So it works beside a running driver, and from any machine that sees the home.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -103,7 +102,6 @@ class Standing:
             "objective": dataclasses.asdict(self.result.objective),
             "trials": [t.to_json() for t in self.result.trials],
         }
-        json.dumps(plain)
         return plain
 
 

@@ -23,7 +23,7 @@ from sweeps.lease import driver_of
 from sweeps.outcome import Outcome
 from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec
 
-__all__ = ["Line", "SweepRecord", "TrialRecord", "flatten", "read_json", "whole_lines"]
+__all__ = ["Line", "SweepRecord", "TrialRecord", "read_json", "whole_lines"]
 
 _logger = logging.getLogger(__name__)
 
@@ -194,15 +194,3 @@ def whole_lines(path: Path, offset: int) -> Iterator[tuple[str, int]]:
                 return
             offset += len(raw)
             yield raw[:-1].decode(errors="replace"), offset
-
-
-def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Leaves of a tree of mappings by dotted path."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        here = f"{path}.{key}" if path else str(key)
-        if isinstance(value, Mapping):
-            leaves |= flatten(value, here)
-        else:
-            leaves[here] = value
-    return leaves

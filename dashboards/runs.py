@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dashboards.record import Line, TrialRecord, flatten
+from dashboards.record import Line, TrialRecord
+from sweeps.files import flatten
 from sweeps.types import Objective, TrialResult, TrialSpec, TrialState
 
 Point = tuple[str, float, int, int]  # metric, value, milliseconds, step

@@ -39,6 +39,18 @@ def read_json(path: Path) -> Any | None:
     return json.loads(text)
 
 
+def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Leaves of a tree of mappings by dotted path."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        here = f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, here)
+        else:
+            leaves[here] = value
+    return leaves
+
+
 def plain(value: Any) -> Any:
     """Turn (frozen) dataclasses, tuples and mappings into JSON-ready data."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from s4core.config import nearest
+from s4core.config import ConfigError, convert, nearest
 
 from .errors import SpecError
 from .expressions import Expression, ExpressionError
@@ -91,22 +90,11 @@ class RangeParser:
         return value[0], value[1]
 
     def _number(self, item: Any, kind: str, at: Path_) -> None:
-        whole = kind in ("int", "log_int")
-        if isinstance(item, str):
-            try:
-                number = float(item)
-            except ValueError:
-                raise self._error(at, f"wants a number, got {item!r}.") from None
-            raise self._error(
-                at,
-                f"wants a number, got {item!r}, which YAML reads as text; "
-                f"write {_with_a_dot(number)}.",
-            )
-        if isinstance(item, bool) or not isinstance(item, int | float):
-            raise self._error(at, f"wants a number, got {item!r}.")
-        if not math.isfinite(item):
-            raise self._error(at, f"wants a finite number, got {item!r}.")
-        if whole and not isinstance(item, int):
+        try:
+            convert(item, float, path="")
+        except ConfigError as error:
+            raise self._error(at, error.message) from None
+        if kind in ("int", "log_int") and not isinstance(item, int):
             raise self._error(at, f"{kind} wants whole numbers, got {item!r}.")
         if whole and abs(item) > LARGEST:
             raise self._error(at, f"{kind} wants whole numbers up to 2**53, got {item!r}.")
@@ -205,9 +193,3 @@ def _label(option: Any) -> str:
     if isinstance(option, Mapping) and isinstance(option.get("name"), str):
         return str(option["name"])
     return option if isinstance(option, str) else json.dumps(option, separators=(",", ":"))
-
-
-def _with_a_dot(number: float) -> str:
-    text = repr(number)
-    mantissa, e, exponent = text.partition("e")
-    return text if not e or "." in mantissa else f"{mantissa}.0e{exponent}"

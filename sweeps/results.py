@@ -16,7 +16,7 @@ from s4core.train.report import EpochReport
 from sweeps.plural import plural
 
 from .errors import StudyError
-from .files import write_json
+from .files import flatten, write_json
 from .home import home as default_home
 from .outcome import Outcome
 from .presets import Published, find_preset, preset_names
@@ -199,7 +199,7 @@ def differences(studies: Sequence[Study]) -> dict[str, list[Any]]:
         best = study.best()
         spec = study.trial_spec(best.number) if best else None
         blocks = {"data": spec.data, "model": spec.model, "train": spec.train} if spec else {}
-        flats.append(dict(_flat(blocks, "")))
+        flats.append(flatten(blocks))
     paths = sorted({path for flat in flats for path in flat})
     table = {path: [flat.get(path) for flat in flats] for path in paths}
     return {p: v for p, v in table.items() if any(x != v[0] for x in v)}
@@ -244,11 +244,3 @@ def _kept_test(study: Study, number: int) -> dict[str, float]:
         return {}
     kept: dict[str, float] = json.loads(text)
     return kept
-
-
-def _flat(value: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, inner in value.items():
-        path = f"{prefix}{key}"
-        found += _flat(inner, f"{path}.") if isinstance(inner, Mapping) else [(path, inner)]
-    return found

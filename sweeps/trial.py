@@ -20,11 +20,11 @@ from typing import Any
 import data_prep
 import s4core
 from data_prep.fetch import Progress
+from s4core.checkout import git_commit
 from s4core.devices import gpu_names
 from s4core.train.fit import choose_device
 from s4core.train.report import EpochReport
 
-from .checkout import git_commit
 from .files import write_json
 from .host import HostSampler
 from .lease import Lease

@@ -8,12 +8,10 @@ bits went through unseen); the zip reader does, so files are checked with it fir
 
 from __future__ import annotations
 
-import functools
 import io
 import logging
 import os
 import pickle
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 
 import torch
 
+from s4core.checkout import git_commit
 from s4core.train.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -34,21 +33,9 @@ State = dict[str, Any]
 _DAMAGE = (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError, ValueError)
 
 
-@functools.cache
 def versions() -> dict[str, str | None]:
     """What code is running: torch's version, and the git commit of this package if it has one."""
-    try:
-        git = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-        commit = git.stdout.strip() or None
-    except (OSError, subprocess.TimeoutExpired):
-        commit = None
-    return {"torch": str(torch.__version__), "git_commit": commit}
+    return {"torch": str(torch.__version__), "git_commit": git_commit()}
 
 
 def write(path: Path, state: State, *, guard: Callable[[], None] | None = None) -> None:

@@ -15,8 +15,8 @@ from cluster import auth, jobs, parcel, submit
 from cluster.cli import main
 from cluster.errors import UserError
 from cluster.parcel import Parcel
+from s4core.checkout import git_commit, git_diff
 from sweeps import SpecError, load_spec
-from sweeps.checkout import git_commit, git_diff
 
 BASE = "data: {name: smnist, variant: mlxtend5k}\nmodel: {name: s4d}\n"
 
@@ -85,7 +85,7 @@ def test_a_copy_that_was_sent_knows_its_commit_and_its_changes(tmp_path: Path) -
     shutil.copytree(parcel.code_folders()[2], copy)
     work.mkdir()
     (work / "checkout.patch").write_text("--- a\n+++ b\n")
-    script = "from sweeps.checkout import *; print(git_commit(), len(git_diff()))"
+    script = "from s4core.checkout import *; print(git_commit(), len(git_diff()))"
     for given, said in (
         ({}, "None 0"),
         ({"S4SWEEP_COMMIT": "f00-dirty", "S4SWEEP_PATCH": "checkout.patch"}, "f00-dirty 12"),

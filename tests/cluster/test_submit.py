@@ -19,8 +19,8 @@ import yaml
 from cluster import auth, cli, jobs, nodes, submit
 from cluster.errors import UserError
 from cluster.parcel import Parcel
+from s4core.checkout import git_commit
 from sweeps import Study, TrialState
-from sweeps.checkout import git_commit
 
 pytestmark = [
     pytest.mark.ray,

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import sweep_folders
 
-from dashboards.record import SweepRecord, flatten, whole_lines
+from dashboards.record import SweepRecord, whole_lines
 from sweeps import StudyError
+from sweeps.files import flatten
 
 
 def test_an_unknown_sweep_is_answered_with_those_there_are(tmp_path: Path) -> None:

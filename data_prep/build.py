@@ -138,6 +138,11 @@ class Build:
                 make_shard, [Shard(self.name, self.given, split, n) for n in numbers]
             ):
                 kept = _distinct(packed, seen) if getattr(self.module, "DISTINCT", False) else None
+                if kept is not None and not len(kept):
+                    raise DataError(
+                        f"{self.name}: {rows:,} different rows for {split} are wanted and "
+                        f"{done:,} found: its options allow too few."
+                    )
                 packed = _take(packed, kept, rows - done)
                 done += _rows(packed)
                 yield packed

@@ -8,6 +8,7 @@ regenerated bit for bit: its order came from an unseeded set.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import random
@@ -50,6 +51,7 @@ CARD = DatasetCard(
 )
 
 SHARD_ROWS = 1000
+TRIES = 50_000  # of one tree: a few seconds; 12 are usual
 DISTINCT = True
 
 EOS = 2
@@ -107,18 +109,24 @@ def columns(raw: Raw, split: str) -> dict[str, Column]:
 
 
 def generate(options: Options, split: str, shard: int) -> Iterator[Mapping[str, Any]]:
-    """Grow the trees of one shard: a stream of its own for each (seed, split, shard)."""
+    """Grow the trees of one shard: a stream of its own for each (seed, split, shard).
+
+    Raises DataError if trees of these depths and arguments are as good as never of that length.
+    """
     uniform = random.Random(f"listops/{options.seed}/{split}/{shard}").random
-    made = 0
-    while made < SHARD_ROWS:
-        tokens: list[int] = []
-        try:
-            value = _grow(tokens, 1, options, uniform)
-        except _TooLong:
-            continue
-        if len(tokens) > options.min_length:
-            yield {"x": np.array(tokens, np.uint8), "y": value}
-            made += 1
+    for _ in range(SHARD_ROWS):
+        for _ in range(TRIES):
+            tokens: list[int] = []
+            with contextlib.suppress(_TooLong):
+                value = _grow(tokens, 1, options, uniform)
+                if len(tokens) > options.min_length:
+                    yield {"x": np.array(tokens, np.uint8), "y": value}
+                    break
+        else:
+            raise DataError(
+                f"listops: of {TRIES:,} trees none has between {options.min_length} and "
+                f"{options.max_length} tokens: set a lower min_length, or more max_args, max_depth."
+            )
 
 
 class _TooLong(Exception):

@@ -8,6 +8,7 @@ import pytest
 
 from data_prep import open_dataset, prepare
 from data_prep.datasets import listops
+from data_prep.errors import DataError
 
 SMALL = {"train": 2500, "val": 50, "test": 50, "min_length": 5, "max_length": 60}
 
@@ -115,3 +116,15 @@ def test_ten_thousand_sequences_have_the_published_statistics(tmp_path):
     np.testing.assert_allclose(tokens[4:14] / tokens.sum(), 0.0716, atol=0.001)
     np.testing.assert_allclose(tokens[14:] / tokens.sum(), 0.0356, atol=0.001)
     assert tokens[listops.CLOSE] / tokens.sum() == pytest.approx(0.1423, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_args": 2}, "none has between 500 and 2000 tokens"),
+        ({"min_length": 0, "max_length": 3}, "40 different rows for train are wanted and 10 found"),
+    ],
+)
+def test_sequences_that_cannot_be_are_refused_and_not_looked_for_for_ever(tmp_path, options, said):
+    with pytest.raises(DataError, match=said):
+        prepare("listops", {"train": 40, "val": 1, "test": 1, **options}, home=tmp_path)

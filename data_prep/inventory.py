@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -50,10 +50,8 @@ def _look(dataset: str, folder: Path) -> Cached:
     elif ".bad-" in folder.name:
         state = "damaged"
     else:
-        try:
+        with contextlib.suppress(Damaged):
             entry = read_entry(folder)
-        except Damaged:
-            entry = None
         state = "damaged" if entry is None else "good"
         known = "." in dataset or dataset in dataset_names()
         if entry is not None and known and entry.manifest["version"] != _version(dataset):
@@ -122,8 +120,3 @@ def describe(found: Cached) -> dict[str, object]:
         "splits": {n: s["rows"] for n, s in manifest.get("splits", {}).items()},
         "created": manifest.get("created"),
     }
-
-
-def options_text(entry: Entry) -> str:
-    """Return an entry's options in one line."""
-    return json.dumps(entry.manifest["options"], separators=(",", ":")) or "{}"

@@ -145,8 +145,8 @@ def generate(options: Options, split: str, shard: int) -> Iterator[Mapping[str, 
 
 
 def _folder(options: Options) -> str:
-    level = "curv_baseline" if options.contour_length == 6 else "curv_contour_length_"
-    return level if options.contour_length == 6 else f"{level}{options.contour_length}"
+    segments = options.contour_length
+    return "curv_baseline" if segments == 6 else f"curv_contour_length_{segments}"
 
 
 def sources(raw: Raw) -> tuple[Path, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -94,7 +95,8 @@ class RangeParser:
             convert(item, float, path="")
         except ConfigError as error:
             raise self._error(at, error.message) from None
-        if kind in ("int", "log_int") and not isinstance(item, int):
+        whole = kind in ("int", "log_int")
+        if whole and not isinstance(item, int):
             raise self._error(at, f"{kind} wants whole numbers, got {item!r}.")
         if whole and abs(item) > LARGEST:
             raise self._error(at, f"{kind} wants whole numbers up to 2**53, got {item!r}.")

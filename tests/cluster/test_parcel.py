@@ -81,8 +81,8 @@ def test_no_secret_is_in_the_description_of_a_job(
 
 def test_a_copy_that_was_sent_knows_its_commit_and_its_changes(tmp_path: Path) -> None:
     """As on a cluster: the package lies in no checkout."""
-    copy, work = tmp_path / "copy" / "sweeps", tmp_path / "work"
-    shutil.copytree(parcel.code_folders()[2], copy)
+    copy, work = tmp_path / "copy" / "s4core", tmp_path / "work"
+    shutil.copytree(parcel.code_folders()[0], copy)
     work.mkdir()
     (work / "checkout.patch").write_text("--- a\n+++ b\n")
     script = "from s4core.checkout import *; print(git_commit(), len(git_diff()))"

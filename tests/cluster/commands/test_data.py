@@ -47,7 +47,7 @@ def test_a_card_is_shown(run):
     [
         (["show", "lisstops"], "s4sweep: no data set 'lisstops': choose from "),
         (["prepare", "copying", "trian=3"], "s4sweep: copying has no option 'trian': choose from "),
-        (["prepare", "copying", "train"], "s4sweep: argument:1:1: wants key=value, got 'train'."),
+        (["prepare", "copying", "train"], "s4sweep: argument:1: wants key=value, got 'train'."),
         (["prepare", "aan"], "s4sweep: aan: no raw files in "),
         (["verify", "copyng"], "s4sweep: no data set 'copyng': choose from "),
         (["prune", "copyng", "--all"], "s4sweep: no data set 'copyng': choose from "),

@@ -153,8 +153,11 @@ def _run(argv: list[str]) -> int:
         print(INTRODUCTION)
         return 0
     if args.home:
+        from sweeps.hints import TYPED_HOME
+
         # Workers and child processes read the same variable, and so all mean the same home.
         os.environ["S4SWEEP_HOME"] = args.home if "://" in args.home else _absolute(args.home)
+        os.environ[TYPED_HOME] = os.environ["S4SWEEP_HOME"]
     if getattr(args, "allow_imports", False):
         _import_from_here()
     if getattr(args, "relays", False) and args.address:

@@ -250,5 +250,7 @@ def _wait(shipper: subprocess.Popen[Any], home: Path, name: str, uri: str | None
         shipper.wait(timeout=SHIPPER_WAIT_S)
     except subprocess.TimeoutExpired:  # it goes on by itself, with the report and what is left
         if behind := lag(home, name, uri).lines:
-            later = "and gets them when it answers; `s4sweep sync %s` helps."
-            logger.warning(f"MLflow has %d epochs still to take, {later}", behind, name)
+            later = "and gets them when it answers; `%s` helps."
+            logger.warning(
+                f"MLflow has %d epochs still to take, {later}", behind, hint(f"sync {name}")
+            )

@@ -67,7 +67,7 @@ def tell(study: Study, ended: Ended, out: TextIO) -> None:
     elif (why := _ended_by(study)) is not None:
         print(f"ended: {why}", file=out)
     print(_cost(study, ended).line(), file=out)
-    hints = {} if is_job() else {"browse": f"s4sweep dashboard {name}"}
+    hints = {} if is_job() else {"browse": hint(f"dashboard {name}")}
     if ended.interrupted or ended.stopped:
         hints["continue"] = hint(f"resume {name}")
     elif best is not None:

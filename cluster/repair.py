@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from cluster.control import FILE as STOP_FILE
 from dashboards.shipper import lag, sync
 from sweeps import Study, StudyError, SweepLock, TrialState, sweep_names
+from sweeps.hints import hint
 from sweeps.lease import is_alive, read_lock
 from sweeps.plural import plural
 from sweeps.storage import LOCK_GRACE_S
@@ -107,8 +108,8 @@ def _zombies(
     noun = "trial" if len(running) == 1 else "trials"
     numbers = f"{noun} {', '.join(str(t.number) for t in running)}"
     if not close:
-        hint = f"`s4sweep resume {name}` goes on with them, --close gives them up"
-        yield Fault(where, f"nobody runs {numbers}: {hint}")
+        again = f"`{hint(f'resume {name}')}` goes on with them, --close gives them up"
+        yield Fault(where, f"nobody runs {numbers}: {again}")
         return
     since = f" (process {held['pid']} on {held['host']})" if held else ""
     reason = f"closed by s4sweep doctor: its driver is gone{since}"

@@ -29,6 +29,7 @@ from dashboards.ports import choose_port
 from dashboards.record import SweepRecord
 from dashboards.store import SETTINGS, open_client, own_uri, public
 from sweeps.files import read_json, write_json
+from sweeps.hints import hint
 
 LOOPBACK = "127.0.0.1"
 PORT = 5000
@@ -155,8 +156,8 @@ def _as_asked(
     known = {"host": where.hostname, "port": where.port, **{k: getattr(up, k) for k in options}}
     if any(value not in (None, known[name]) for name, value in wanted.items()):
         raise ServerError(
-            f"a server is up at {up.url}, with options of its own: `s4sweep dashboard {stop}`, and "
-            "then start this one."
+            f"a server is up at {up.url}, with options of its own: "
+            f"`{hint(f'dashboard {stop}')}`, and then start this one."
         )
     return up
 

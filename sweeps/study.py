@@ -23,6 +23,7 @@ from s4core.train.report import EpochReport
 from . import budgets, continuing, record, seeding
 from .errors import Exhausted, StudyError
 from .files import read_json, write_json, write_text
+from .hints import hint
 from .home import existing_sweep, sweep_folder
 from .ledger import Ledger
 from .population import population_of
@@ -58,7 +59,7 @@ class Study:
         folder = sweep_folder(spec.name, home)
         if (folder / "spec.json").exists():
             raise StudyError(
-                f"there is a sweep {spec.name!r} already: `s4sweep resume {spec.name}` goes on "
+                f"there is a sweep {spec.name!r} already: `{hint(f'resume {spec.name}')}` goes on "
                 "with it; for a new one choose another `name`."
             )
         (folder / "trials").mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,7 @@ def main(args: argparse.Namespace) -> int:
     from dashboards.record import SweepRecord
     from dashboards.store import default_uri
     from sweeps import home
+    from sweeps.hints import hint
 
     record = SweepRecord.of(home(), args.name) if args.name else None
     if args.ray:
@@ -73,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
             password = home() / login.FOLDER / "admin-password"
             print(f"log in as {login.ADMIN}; the password is in {password}")
         if stays:
-            print(f"it is up until `s4sweep dashboard {stop}`.")
+            print(f"it is up until `{hint(f'dashboard {stop}')}`.")
         else:
             print("Ctrl-C stops it.", flush=True)
             started.wait()

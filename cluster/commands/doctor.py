@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from cluster import repair
     from sweeps import home
+    from sweeps.hints import hint
 
     left = 0
     mended: set[str] = set()
@@ -39,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     for name in sorted(mended):
         repair.send(name)
     if left:
-        print(f"{plural(left, 'fault')}; `s4sweep doctor --fix` puts them right.")
+        print(f"{plural(left, 'fault')}; `{hint('doctor --fix')}` puts them right.")
     else:
         print(f"{home()} is in order.")
     return int(left > 0)

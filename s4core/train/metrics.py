@@ -157,9 +157,14 @@ def _f1(m: Means) -> float:
 
 
 def _r2(m: Means) -> float:
-    """Mean over the outputs of the share of variance explained."""
+    """Mean over the outputs of the share of variance explained.
+
+    Of an output that never varies 1 if it is met exactly, else 0, as in scikit-learn.
+    """
     variance = m["y_squared"] - m["y"].square()
-    return float((1 - m["squared"] / variance.clamp_min(1e-300)).mean())
+    varies = variance > 1e-12 * m["y_squared"]  # what rounding leaves of none
+    share = torch.where(varies, 1 - m["squared"] / variance, 1.0 * (m["squared"] == 0))
+    return float(share.mean())
 
 
 _METRIC: Mapping[str, Callable[[Means], float]] = {

@@ -10,6 +10,7 @@ import pytest
 
 from cluster import cli
 from cluster.errors import FailedRun, UserError
+from sweeps.hints import TYPED_HOME, hint
 
 
 def test_alone_it_teaches_in_ten_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,3 +103,15 @@ def test_home_before_or_after_the_verb_means_the_same(
     for argv in (["--home", str(tmp_path), "list"], ["list", "--home", str(tmp_path)]):
         assert cli.main(argv) == 0
         assert str(tmp_path) in capsys.readouterr().out
+
+
+def test_a_hint_names_the_home_that_was_typed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("S4SWEEP_HOME", str(tmp_path / "another"))
+    monkeypatch.setenv(TYPED_HOME, "")
+    home = tmp_path / "my home"
+    assert cli.main(["list", "--home", str(home)]) == 0
+    assert hint("resume tiny") == f"s4sweep resume tiny --home '{home}'"
+    monkeypatch.setenv("S4SWEEP_HOME", str(tmp_path / "exported"))
+    assert hint("resume tiny") == "s4sweep resume tiny"

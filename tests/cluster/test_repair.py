@@ -170,7 +170,9 @@ def test_the_command_tells_then_fixes_then_is_content(
     lock_of_the_dead(home)
     words = ["doctor", "--home", str(home), "--tracking-uri", uri(home)]
     assert main(words) == 1
-    assert "1 fault; `s4sweep doctor --fix` puts them right." in capsys.readouterr().out
+    assert (
+        f"1 fault; `s4sweep doctor --fix --home {home}` puts them right." in capsys.readouterr().out
+    )
     assert main([*words, "--fix"]) == 0
     assert "removed the lock" in capsys.readouterr().out
     for again in (words, [*words, "--fix"]):

@@ -84,6 +84,14 @@ def test_value_metrics():
     assert got["r2"] == pytest.approx(r2.mean())
 
 
+def test_r2_of_an_output_that_never_varies_is_1_or_0():
+    y = torch.tensor([[0.1, 0.1, 1.0], [0.1, 0.1, 3.0]])
+    guess = y + torch.tensor([0.0, 0.5, 0.0])
+    meter = Meter(VALUES, extra=("r2",))
+    meter.loss(guess, y, None)
+    assert meter.result()["r2"] == pytest.approx(2 / 3)
+
+
 def test_nothing_added_is_no_number():
     assert all(math.isnan(v) for v in Meter(CLASSES).result().values())
 

@@ -89,7 +89,8 @@ def test_one_interrupt_ends_the_epochs_in_hand_and_resume_goes_on(sweep: Path) -
         driver.send(signal.SIGINT)
         assert driver.wait() == 130
     notes = [e["text"] for e in driver.events if e["event"] == "note"]
-    assert any("`s4sweep resume tiny --allow-imports` goes on" in note for note in notes)
+    again = f"`s4sweep resume tiny --allow-imports --home {sweep}` goes on"
+    assert any(again in note for note in notes)
     assert driver.events[-1]["interrupted"] is True
     reported = {n: driver.numbers("epoch").count(n) for n in driver.numbers("started")}
     assert epochs_on_disk(sweep) == reported, "every epoch that was trained was heard of"

@@ -176,7 +176,7 @@ def test_the_node_under_a_driver_dies_and_it_ends_with_the_command_that_goes_on(
         assert driver.wait() == 1
         assert driver.error.splitlines() == [
             "s4sweep: the node of Ray under this driver has died; "
-            "`s4sweep resume tiny --allow-imports` goes on."
+            f"`s4sweep resume tiny --allow-imports --home {tmp_path}` goes on."
         ]
         goes_on(driver, cluster, cluster.two, since)
     assert len(check_record(tmp_path, "tiny", trials=4).trials) == 4

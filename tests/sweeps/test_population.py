@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from optuna.trial import FrozenTrial
 
 import sweeps
 from s4core.train.report import EpochReport
@@ -84,6 +83,27 @@ def test_the_worst_takes_over_the_best_with_varied_settings(load: Load, tmp_path
     assert isinstance(study.ask(), Finished)
 
 
+def killed_while_it_asks(
+    study: Study, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
+) -> Study:
+    """Ask, and be killed as the function is called for the second time; the sweep opened again."""
+    function, calls = getattr(owner, name), []
+
+    def killed(*args: object) -> object:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(args)
+        return function(*args)
+
+    monkeypatch.setattr(owner, name, killed)
+    with pytest.raises(KeyboardInterrupt):
+        study.ask()
+    monkeypatch.undo()
+    again = Study.open(study.spec.name, study.home)
+    again.recover()
+    return again
+
+
 def test_a_driver_killed_while_checkpoints_are_exchanged(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,21 +113,7 @@ def test_a_driver_killed_while_checkpoints_are_exchanged(
     for i, spec in enumerate([first.ask() for _ in range(4)]):
         assert isinstance(spec, TrialSpec)
         run(first, spec, value=i / 10)
-    copied: list[Path] = []
-
-    def killed(source: Path, target: Path) -> None:
-        if copied:
-            raise KeyboardInterrupt
-        copied.append(target)
-        population_copy(source, target)
-
-    population_copy = population.copy_checkpoints
-    monkeypatch.setattr(population, "copy_checkpoints", killed)
-    with pytest.raises(KeyboardInterrupt):
-        first.ask()
-    monkeypatch.undo()
-    second = Study.open("pbt", tmp_path)
-    second.recover()
+    second = killed_while_it_asks(first, monkeypatch, population, "copy_checkpoints")
     specs = [second.ask() for _ in range(4)]
     assert sorted(s.number for s in specs if isinstance(s, TrialSpec)) == [0, 1, 2, 3]
     decided = second.ledger.attrs()["generation:1"]
@@ -149,20 +155,7 @@ def test_a_driver_killed_while_the_members_end_leaves_a_sweep_that_goes_on(
     for spec in [study.ask() for _ in range(4)]:
         assert isinstance(spec, TrialSpec)
         run(study, spec, value=0.5, error="ValueError: no")
-    write, written = Ledger.set_trial, []
-
-    def killed(ledger: Ledger, trial: FrozenTrial, key: str, value: object) -> None:
-        if written:
-            raise KeyboardInterrupt
-        written.append(trial.number)
-        write(ledger, trial, key, value)
-
-    monkeypatch.setattr(Ledger, "set_trial", killed)
-    with pytest.raises(KeyboardInterrupt):
-        study.ask()
-    monkeypatch.undo()
-    second = Study.open("pbt", tmp_path)
-    second.recover()
+    second = killed_while_it_asks(study, monkeypatch, Ledger, "set_trial")
     fresh = second.ask()  # in place of the one whose end was written
     assert isinstance(fresh, TrialSpec) and fresh.number == 4
     run(second, fresh, value=0.5)

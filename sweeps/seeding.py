@@ -18,7 +18,6 @@ from s4core.config import nearest
 from . import record
 from .blocks import BlockError, complete
 from .errors import StudyError
-from .files import read_json
 from .home import existing_sweep
 from .ledger import Ledger
 from .nodes import QUANTILES, Normal, Scalar
@@ -59,7 +58,7 @@ def open_other(name: str, home: Path) -> Ledger:
         folder = existing_sweep(name, home)
     except StudyError as error:
         raise StudyError(f"from: {error}") from error
-    return Ledger(SweepSpec.from_json(read_json(folder / "spec.json") or {}), folder)
+    return Ledger(SweepSpec.kept_in(folder), folder)
 
 
 def learn(ledger: Ledger, other: Ledger) -> int:

@@ -140,6 +140,11 @@ class SweepSpec:
         """The ranges of the three blocks."""
         return Space.from_data({"data": self.data, "model": self.model, "train": self.train})
 
+    @classmethod
+    def kept_in(cls, folder: Path) -> SweepSpec:
+        """Read the spec of a sweep that there is from its folder."""
+        return cls.from_json(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
+
     def data_blocks(self) -> list[Mapping[str, Any]]:
         """The data sets that the trials use, as far as the corners of the space show."""
         blocks = [point.config["data"] for point in self.space.corners()]

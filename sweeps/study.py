@@ -78,7 +78,7 @@ class Study:
     def open(cls, name: str, home: Path) -> Study:
         """Open a sweep; StudyError with the nearest name if there is none."""
         folder = existing_sweep(name, home)
-        return cls(SweepSpec.from_json(read_json(folder / "spec.json") or {}), folder, home)
+        return cls(SweepSpec.kept_in(folder), folder, home)
 
     def trial_folder(self, number: int) -> Path:
         """Give the folder of a trial."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cluster import auth, jobs
 from cluster.doctor import Finding, examine, tell
 from cluster.errors import UserError
+from sweeps.files import options_of
 from sweeps.plural import plural
 
 if TYPE_CHECKING:
@@ -124,10 +125,9 @@ def check_cluster(
 def _data(block: Mapping[str, Any], home: Path) -> tuple[Finding, Dataset | None]:
     import data_prep
 
-    options = {key: value for key, value in block.items() if key != "name"}
     where = f"data {block['name']}"
     try:
-        dataset = data_prep.open_dataset(block["name"], options, home=home)
+        dataset = data_prep.open_dataset(block["name"], options_of(block), home=home)
     except data_prep.DataError as error:
         return Finding(level="fail", where=where, what=str(error).rstrip(".")), None
     rows = ", ".join(f"{split} {part.rows:,}" for split, part in dataset.splits.items())

@@ -11,7 +11,7 @@ import s4core
 from s4core.config import ConfigError
 
 from . import catalog
-from .files import plain
+from .files import options_of, plain
 from .yaml_tree import Path_
 
 BLOCKS = ("data", "model", "train")
@@ -74,7 +74,7 @@ def _name(block: str, config: Mapping[str, Any], allow_imports: bool) -> str:
 
 def _data(config: Mapping[str, Any], allow_imports: bool) -> dict[str, Any]:
     name = _name("data", config, allow_imports)
-    options = {key: value for key, value in config.items() if key != "name"}
+    options = options_of(config)
     try:
         checked = data_prep.dataset_options(name, options)
     except data_prep.DataError as error:

@@ -1,4 +1,4 @@
-"""Files that appear whole: written under another name, flushed to disk, then moved."""
+"""Files that appear whole (written under another name, flushed, then moved), and plain data."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ def read_json(path: Path) -> Any | None:
     except FileNotFoundError:
         return None
     return json.loads(text)
+
+
+def options_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in a named block beside its name."""
+    return {key: value for key, value in block.items() if key != "name"}
 
 
 def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sweeps.plural import plural
 
 from .blocks import complete
 from .expressions import Expression
+from .files import options_of
 from .space import Point, random_suggest
 from .spec import SweepSpec
 from .trial import task_shape
@@ -140,8 +141,7 @@ def _points(spec: SweepSpec) -> list[Point]:
 
 def _probe(point: Point, spec: SweepSpec, home: Path) -> PlannedTrial:
     whole = complete(point.config)
-    options = {k: v for k, v in whole["data"].items() if k != "name"}
-    data = data_prep.open_dataset(whole["data"]["name"], options, home=home)
+    data = data_prep.open_dataset(whole["data"]["name"], options_of(whole["data"]), home=home)
     train = s4core.from_mapping(
         s4core.TrainConfig,
         {**whole["train"], "epochs": 2, "warmup": 0.0, "schedule_epochs": None, "patience": None},

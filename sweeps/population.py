@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 import s4core
 
 from . import record
+from .files import options_of
 from .ledger import Ledger
 from .nodes import Scalar
 from .samplers.pbt import Options
@@ -183,7 +184,7 @@ def population_of(ledger: Ledger, folder_of: Callable[[int], Path]) -> Populatio
     named = ledger.spec.search.sampler
     if named["name"] != "pbt":
         return None
-    options = Options(**{k: v for k, v in named.items() if k != "name"})
+    options = Options(**options_of(named))
     return Population(ledger, options, folder_of)
 
 

@@ -16,6 +16,7 @@ from .blocks import complete
 from .draft import Draft
 from .errors import Exhausted
 from .expressions import Expression
+from .files import options_of
 from .ledger import Ledger
 from .nodes import Scalar
 from .space import Point
@@ -37,9 +38,9 @@ class Proposals:
         seed = (spec.search.seed * 1_000_003 + drawn) % 2**31
         self._random = RandomSampler(seed=seed)
         self._rng = random.Random(seed)
-        options = {k: v for k, v in spec.search.sampler.items() if k != "name"}
         module = catalog.load("samplers", spec.search.sampler["name"])
-        self.sampler: BaseSampler = module.build(module.Options(**options), spec.space, seed)
+        options = module.Options(**options_of(spec.search.sampler))
+        self.sampler: BaseSampler = module.build(options, spec.space, seed)
 
     def draw(self, seen: Collection[str], *, number: int) -> Draft:
         """Draft a trial; raises Exhausted when everything in the space has been tried."""

@@ -13,6 +13,7 @@ from . import catalog
 from .blocks import BLOCKS, BlockError, complete, is_cost, metric_names
 from .errors import SpecError, StudyError
 from .expressions import Expression, ExpressionError
+from .files import options_of
 from .home import valid_name
 from .presets import find_preset
 from .ranges import is_range
@@ -149,8 +150,7 @@ class SpecReader:
                 module = catalog.load(kind, value["name"], allow_imports=self._allow_imports)
             except catalog.NoSuchName as error:
                 raise self._error(at, str(error)) from error
-            options = {k: v for k, v in value.items() if k != "name"}
-            made = self._make(module.Options, options, at)
+            made = self._make(module.Options, options_of(value), at)
             try:
                 module.check(made, space, objectives)
             except ValueError as error:

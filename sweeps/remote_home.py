@@ -22,6 +22,7 @@ from data_prep.remote import Mirror, Remote, is_url, mirror_of
 
 from .background import meanwhile
 from .errors import LeaseLost, StudyError
+from .files import options_of
 from .lease import driver_of
 from .record import PAUSED_FILE, TARGET_FILE
 from .types import TrialSpec
@@ -236,7 +237,7 @@ def open_anywhere(
     block: Mapping[str, Any], *, home: Path, progress: Progress | None = None
 ) -> Dataset:
     """Open the data of a block: brought from the store if it has them, else sent there."""
-    options = {key: value for key, value in block.items() if key != "name"}
+    options = options_of(block)
     there = mirror()
     if there is None:
         return open_dataset(block["name"], options, home=home, progress=progress)

@@ -25,7 +25,7 @@ from s4core.devices import gpu_names
 from s4core.train.fit import choose_device
 from s4core.train.report import EpochReport
 
-from .files import write_json
+from .files import options_of, write_json
 from .host import HostSampler
 from .lease import Lease
 from .progress import Counted, ProgressFile
@@ -124,7 +124,7 @@ def open_data(spec: TrialSpec, home: Path, *, on_device: bool = False) -> data_p
 
     on_device: small integers are scaled after they were moved, for a GPU at the end of a bus.
     """
-    options = {k: v for k, v in spec.data.items() if k != "name"}
+    options = options_of(spec.data)
     return data_prep.open_dataset(spec.data["name"], options, home=home, on_device=on_device)
 
 

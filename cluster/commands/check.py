@@ -88,12 +88,12 @@ def _data(spec: Any) -> tuple[list[str], list[str]]:
     """
     from data_prep import DataError, MissingRaw, look
     from sweeps import home
+    from sweeps.files import options_of
 
     missing, wrong = [], []
     for block in spec.data_blocks():
-        options = {key: value for key, value in block.items() if key != "name"}
         try:
-            look(str(block["name"]), options, home=home())
+            look(str(block["name"]), options_of(block), home=home())
         except MissingRaw as error:
             missing.append(str(error))
         except DataError as error:

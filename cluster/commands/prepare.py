@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from cluster.download import prepare_block
     from sweeps import load_spec
+    from sweeps.files import options_of
 
     for file in args.files:
         spec = load_spec(file, allow_imports=args.allow_imports)
         for block in spec.data_blocks():
-            options = {key: value for key, value in block.items() if key != "name"}
-            prepare_block(block["name"], options, args)
+            prepare_block(block["name"], options_of(block), args)
     return 0

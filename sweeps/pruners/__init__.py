@@ -14,6 +14,7 @@ from optuna.pruners import BasePruner
 import s4core
 
 from .. import catalog
+from ..files import options_of
 from ..spec import SweepSpec
 from ..types import Objective
 
@@ -30,7 +31,7 @@ def pruner_of(spec: SweepSpec) -> BasePruner:
     module = catalog.load("pruners", named["name"])
     given = [point.config["train"].get("epochs") for point in spec.space.corners()]
     epochs = max(e if isinstance(e, int) else s4core.TrainConfig().epochs for e in given)
-    options = module.Options(**{k: v for k, v in named.items() if k != "name"})
+    options = module.Options(**options_of(named))
     pruner = module.build(options, epochs)
     assert isinstance(pruner, BasePruner)
     return pruner

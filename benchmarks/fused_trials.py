@@ -22,7 +22,7 @@ from s4core import TrainConfig, build
 from s4core.train.fused_model import FusedModel
 from s4core.train.fused_optim import StackedAdamW
 from s4core.train.optim import build_optimizer
-from s4core.train.process import keep_freed_memory
+from s4core.train.process import tune_process
 
 # (d_model, batch, length)
 SHAPES = [(64, 16, 784), (32, 8, 256), (16, 4, 128)]
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()
+    tune_process()
     if args.what == "sweep":
         compare_sweeps(args.rounds)
     else:

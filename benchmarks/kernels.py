@@ -17,7 +17,7 @@ from timing import Run, chosen, interleaved, peak_in_child, peak_mb
 
 from s4core.ops import diagonal_kernel, dplr_kernel, fft_conv, nplr, truncated_dplr_kernel
 from s4core.ops.cauchy import truncated_dplr_kernel_ref
-from s4core.ops.fftconv import fft_conv_ref, fft_length
+from s4core.ops.fftconv import BLOCK, fft_conv_ref, fft_length
 from s4core.ops.vandermonde import diagonal_kernel_ref
 
 # (batch, features, states, length)
@@ -64,13 +64,13 @@ def conv(B: int, H: int, L: int, which: str) -> Run:
     u = u.transpose(0, 1).contiguous().transpose(0, 1)
     if which == "bare FFTs":
         n = fft_length(2 * L - 1)
-        rows, f = u.transpose(0, 1), torch.fft.rfft(k[0], n=n)
+        whole, f = torch.randn(H, B, n), torch.fft.rfft(k[0], n=n)
 
         def run() -> None:
             # What forward and backward need: three spectra and two inverses of u, three of k.
-            for block in torch.split(rows, max(1, (1 << 18) // (B * n))):
+            for block in torch.split(whole, max(1, BLOCK // (B * n))):
                 for _ in range(3):
-                    spectrum = torch.fft.rfft(block, n=n)
+                    spectrum = torch.fft.rfft(block)
                 for _ in range(2):
                     torch.fft.irfft(spectrum, n=n)
             for _ in range(2):

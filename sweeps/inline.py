@@ -7,7 +7,7 @@ import logging
 import time
 from pathlib import Path
 
-from s4core.train.process import keep_freed_memory
+from s4core.train.process import tune_process
 from s4core.train.report import EpochReport
 
 from .crew import Crew, Crews, run_crew
@@ -24,7 +24,7 @@ POLL_S = 0.5
 
 def run_inline(spec: SweepSpec, home: Path, events: SweepEvents | None = None) -> SweepResult:
     """Begin the sweep, or go on with it if it exists, and run it to its end."""
-    keep_freed_memory()
+    tune_process()
     folder = sweep_folder(spec.name, home)
     if (folder / "spec.json").exists():
         study = Study.open(spec.name, home)

@@ -133,7 +133,7 @@ def _glu_forward(
         z = _mask(torch.sigmoid(ab[half:]).mul_(ab[:half]), outer, rows)
         if normed:
             _normalise(z.add_(x[:, c]), mean, eps, mine[-2], mine[-1])
-            torch.addcmul(affine[1, :, None], z, affine[0, :, None], out=out[:, c])
+            torch.mul(z, affine[0, :, None], out=out[:, c]).add_(affine[1, :, None])
         else:
             out[:, c] = z
     return out.view(half, batch, length), kept
@@ -206,7 +206,7 @@ def _norm_forward(
         h = _piece(hat, c)
         h = torch.add(x[:, c], y[:, c], out=h) if summed else h.copy_(x[:, c])
         _normalise(h, mean, eps, middle[c], scale[c])
-        torch.addcmul(bias[:, None], h, weight[:, None], out=out[:, c])
+        torch.mul(h, weight[:, None], out=out[:, c]).add_(bias[:, None])
     return out, hat, scale
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ..shapes import Tensor
-from .precision import full_precision
+from .precision import full_precision, without_denormals
 
 Function = Callable[..., Any]
 
@@ -55,9 +55,9 @@ class Operator:
         self.is_tensor = [kind == "Tensor" for kind, _ in kinds]
         self.outputs = re.split(r",\s*", outputs)
         self.keep = re.split(r",\s*", keep)
-        self.n_results, self._forward = n_results, forward
+        self.n_results, self._forward = n_results, without_denormals(forward)
         # It may run where the caller has autocast on again.
-        self._backward = full_precision(backward)
+        self._backward = without_denormals(full_precision(backward))
         self._forward_shapes = forward_shapes or forward
         self.function = _function(self)
         self._define(name, inputs, kinds)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from s4core.nn.ssm_layer import SSMLayer
-from s4core.ops import fft_conv
+from s4core.ops import diagonal_kernel, fft_conv
 from s4core.ops.operator import Operator
+from s4core.ops.precision import are_denormals_zero
 from s4core.ssm.dense import DenseOptions, DenseSSM
 from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
 from s4core.ssm.dplr import DplrOptions, DplrSSM
@@ -121,3 +122,20 @@ def test_an_operation_of_ones_own():
     x = torch.randn(3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: op(x, 2), x)
     assert torch.equal(torch.vmap(lambda x: op(x, 2))(x), 2 * x)
+
+
+def test_no_denormal_number_is_computed_with_and_the_caller_keeps_its_own():
+    """A mode that decays to e^-120 passes through them, which is slow on Intel's cores."""
+    tiny = torch.finfo(torch.float32).tiny
+    A, C = torch.full((1, 1), -0.5 + 0j), torch.ones(1, 1, 1, dtype=torch.cfloat)
+    A.requires_grad_()
+    for before in (False, True):
+        torch.set_flush_denormal(before)
+        try:
+            K = diagonal_kernel(A, torch.ones_like(A), C, torch.full((1,), 0.1), 2400)
+            (of_A,) = torch.autograd.grad(K[..., -1200:].sum(), A)
+            assert are_denormals_zero() is before
+        finally:
+            torch.set_flush_denormal(False)
+        assert ((K == 0) | (K >= tiny)).all() and K[..., 1700].item() > 0
+        assert torch.isfinite(of_A.abs()).all()

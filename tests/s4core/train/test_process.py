@@ -9,7 +9,7 @@ import pytest
 
 FAULTS = """
 import resource, torch
-from s4core.train.process import keep_freed_memory, reset_process
+from s4core.train.process import tune_process, reset_process
 {prepare}
 def use():
     torch.ones(1 << 24) + 1
@@ -26,10 +26,25 @@ def faults(prepare):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
-@pytest.mark.parametrize("prepare", ["keep_freed_memory()", "reset_process(threads=1)"])
+@pytest.mark.parametrize("prepare", ["tune_process()", "reset_process(threads=1)"])
 def test_freed_memory_stays_with_the_process(prepare):
     """Forty tensors of 64 MB are 655,360 pages of 4 kB; the heap grows a few times to hold two."""
     assert faults(prepare) * 2 < faults("pass")
+
+
+DENORMALS = """
+import torch
+from s4core.train.process import reset_process
+reset_process(threads=2)
+small = torch.full((1 << 20,), 1e-30)
+print((small * 1e-12).count_nonzero().item())
+"""
+
+
+def test_denormal_numbers_are_zero_in_every_thread():
+    command = [sys.executable, "-c", DENORMALS]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.split() == ["0"]
 
 
 TRIALS = """

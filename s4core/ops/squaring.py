@@ -67,7 +67,7 @@ def _forward(
     if truncated:
         result: Tensor | None = None
         for _, F in _factors(powers, low, first, length):
-            result = F if result is None else torch.baddbmm(result + F, result, F)
+            result = F if result is None else (result + F).baddbmm_(result, F)
         assert result is not None
         LU, pivots = torch.linalg.lu_factor(result.double())
         x = torch.linalg.lu_solve(LU, pivots, -B.double().unsqueeze(-1)).squeeze(-1).to(B.dtype)

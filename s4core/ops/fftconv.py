@@ -3,8 +3,9 @@
 A plain rfft of (B, H, 2L) writes and reads each spectrum from memory four times; blocks of two
 megabytes are 2.6 to 4.6 times faster.  Much smaller ones are slower again, because every call of an
 FFT plans anew: at n = 8192 that takes as long as ten rows.  The backward is our own and saves only
-the input and the kernel's spectrum.  The kernel is circular, so that a bidirectional one costs no second FFT.
-The FFT length is a pure function of the shape (not timed), so that reruns agree to the bit.
+the input and the kernel's spectrum.  The kernel is circular, so that a bidirectional one costs no
+second FFT.  The FFT length is a pure function of the shape (not timed), so that reruns agree to the
+bit.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def _backward(dy: Tensor, u: Tensor, kf: Tensor, n: int, k_length: int) -> tuple
 
 
 class _Padded:
-    """Spectra of blocks of u; on a CPU the zeros that follow a sequence are written once for all."""
+    """Spectra of blocks of u; on a CPU the zeros that follow a sequence are written but once."""
 
     def __init__(self, u: Tensor, n: int) -> None:
         self.n, self.room = n, None
@@ -135,11 +136,12 @@ class _Padded:
 
     def rfft(self, x: Tensor) -> Tensor:
         """The spectra of x (h, B, L), padded to n."""
-        if self.room is None:
-            return torch.fft.rfft(x, n=self.n)
-        room = self.room[: len(x)]
-        room[..., : x.shape[-1]] = x
-        return torch.fft.rfft(room)
+        if self.room is not None:
+            room = self.room[: len(x)]
+            room[..., : x.shape[-1]] = x
+            x = room
+        spectra: Tensor = torch.fft.rfft(x, n=self.n)
+        return spectra
 
 
 def _like(u: Tensor, channels: int) -> Tensor:

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster import auth, jobs
 from cluster.errors import Running, UserError
@@ -30,6 +30,13 @@ _FIRST_WORDS_S = 60.0
 _LAST_WORDS_S = 6.0
 
 
+class Cluster(NamedTuple):
+    """The job API of a cluster, and the options by which a command of ours reaches it."""
+
+    client: JobSubmissionClient
+    options: str
+
+
 def submit(
     parcel: Parcel,
     arguments: Sequence[str] = (),
@@ -38,8 +45,8 @@ def submit(
     insecure: bool = False,
     allow_imports: bool = False,
     name: str | None = None,
-) -> tuple[JobSubmissionClient, str]:
-    """Send the driver of `parcel.sweep` to the cluster; returns the client and the job's id.
+) -> tuple[Cluster, str]:
+    """Send the driver of `parcel.sweep` to the cluster; returns that and the job's id.
 
     arguments: further ones of `s4sweep run`. Raises SpecError for a wrong sweep and UserError for
     a name that was submitted before.
@@ -48,76 +55,69 @@ def submit(
 
     assert parcel.sweep is not None
     name = name or sweeps.load_spec(parcel.sweep, allow_imports=allow_imports).name
-    client = jobs.connect(address, insecure=insecure)
-    if before := _ended_attempts(client, name, insecure=insecure):
+    cluster = _reach(address, insecure=insecure)
+    if before := _ended_attempts(cluster, name):
         raise UserError(
             f"{name!r} was submitted before and {before[-1].status.value.lower()}: `s4sweep resume "
-            f"{name} {_options(client, insecure)}` goes on with it, --name OTHER starts another."
+            f"{name} {cluster.options}` goes on with it, --name OTHER starts another."
         )
     words = ["run", parcel.sweep_name(), "--address", "auto", "--name", name, *arguments]
     if allow_imports:
         words.append("--allow-imports")
-    return client, _send(client, words, parcel, sweep=name, attempt=1, insecure=insecure)
+    return cluster, _send(cluster, words, parcel, sweep=name, attempt=1)
 
 
 def resubmit(
     name: str, arguments: Sequence[str], *, address: str, parcel: Parcel, insecure: bool = False
-) -> tuple[JobSubmissionClient, str]:
+) -> tuple[Cluster, str]:
     """Send a further attempt of a sweep that is on the cluster: `s4sweep resume NAME`.
 
     Raises Running while the one before has not ended.
     """
-    client = jobs.connect(address, insecure=insecure)
-    before = _ended_attempts(client, name, insecure=insecure)
+    cluster = _reach(address, insecure=insecure)
+    before = _ended_attempts(cluster, name)
     number = int(before[-1].metadata["attempt"]) + 1 if before else 1
     words = ["resume", name, "--address", "auto", *arguments]
-    return client, _send(client, words, parcel, sweep=name, attempt=number, insecure=insecure)
+    return cluster, _send(cluster, words, parcel, sweep=name, attempt=number)
 
 
-def _options(client: JobSubmissionClient, insecure: bool) -> str:
-    """The options that send a command to this cluster."""
-    return f"--address {client.get_address()}{' --insecure' if insecure else ''}"
+def _reach(address: str, *, insecure: bool) -> Cluster:
+    client = jobs.connect(address, insecure=insecure)
+    options = f"--address {client.get_address()}{' --insecure' if insecure else ''}"
+    return Cluster(client, options)
 
 
-def _environment(
-    client: JobSubmissionClient, parcel: Parcel, folder: str, *, insecure: bool
-) -> dict[str, Any]:
+def _environment(cluster: Cluster, parcel: Parcel, folder: str) -> dict[str, Any]:
     """Ray's description of what a job takes along; `folder` is filled and sent."""
     environment = parcel.runtime_env(Path(folder))
-    environment["env_vars"][REACHED_BY] = _options(client, insecure)
+    environment["env_vars"][REACHED_BY] = cluster.options
     sent = [f"--module {shlex.quote(str(module.absolute()))}" for module in parcel.modules]
     if sent:
         environment["env_vars"][RESUMED_WITH] = " ".join(sent)
     return environment
 
 
-def _ended_attempts(client: JobSubmissionClient, name: str, *, insecure: bool) -> list[Any]:
+def _ended_attempts(cluster: Cluster, name: str) -> list[Any]:
     """The jobs of a sweep, oldest first; raises Running if the last has not ended."""
-    found = jobs.attempts(client, name)
+    found = jobs.attempts(cluster.client, name)
     if found and not found[-1].status.is_terminal():
-        raise _running(client, name, found[-1].submission_id, insecure=insecure)
+        raise _running(cluster, name, found[-1].submission_id)
     return found
 
 
-def _running(client: JobSubmissionClient, name: str, job: str, *, insecure: bool) -> Running:
-    follow = f"s4sweep logs -f {name} {_options(client, insecure)}"
+def _running(cluster: Cluster, name: str, job: str) -> Running:
+    follow = f"s4sweep logs -f {name} {cluster.options}"
     return Running(f"{name!r} is running as {job}: `{follow}` follows it.")
 
 
 def _send(
-    client: JobSubmissionClient,
-    words: Sequence[str],
-    parcel: Parcel,
-    *,
-    sweep: str,
-    attempt: int,
-    insecure: bool,
+    cluster: Cluster, words: Sequence[str], parcel: Parcel, *, sweep: str, attempt: int
 ) -> str:
     job = f"sweep-{sweep}-{attempt}"
     with tempfile.TemporaryDirectory(prefix="s4sweep-submit-") as folder:
-        environment = _environment(client, parcel, folder, insecure=insecure)
+        environment = _environment(cluster, parcel, folder)
         try:
-            client.submit_job(
+            cluster.client.submit_job(
                 entrypoint=entrypoint(words),
                 submission_id=job,
                 runtime_env=environment,
@@ -125,8 +125,8 @@ def _send(
             )
         except RuntimeError as error:
             # Between our look and this call somebody else may have sent the same.
-            if any(j.submission_id == job for j in client.list_jobs()):
-                raise _running(client, sweep, job, insecure=insecure) from error
+            if any(j.submission_id == job for j in cluster.client.list_jobs()):
+                raise _running(cluster, sweep, job) from error
             raise
     return job
 
@@ -143,9 +143,10 @@ def relay(
 
     It takes about 6 s, most of which is Ray starting a driver.
     """
-    client = jobs.connect(jobs.find_address(address), insecure=insecure)
+    cluster = _reach(jobs.find_address(address), insecure=insecure)
+    client = cluster.client
     with tempfile.TemporaryDirectory(prefix="s4sweep-relay-") as folder:
-        environment = _environment(client, parcel or Parcel(), folder, insecure=insecure)
+        environment = _environment(cluster, parcel or Parcel(), folder)
         job = client.submit_job(
             entrypoint=entrypoint(words),
             submission_id=f"verb-{uuid.uuid4().hex[:12]}",
@@ -193,12 +194,10 @@ def first_words(client: JobSubmissionClient, job: str) -> int | None:
     return None
 
 
-def stay_or_leave(
-    client: JobSubmissionClient, job: str, *, name: str, insecure: bool, detach: bool
-) -> int:
+def stay_or_leave(cluster: Cluster, job: str, *, name: str, detach: bool) -> int:
     """Follow the job's log to its end, or leave at once; Ctrl-C leaves too, and stops nothing."""
+    client, options = cluster
     print(f"submitted {name} as {job} to {client.get_address()}", flush=True)
-    options = _options(client, insecure)
     hint = (
         f"{name} goes on without you: `s4sweep logs -f {name} {options}` follows it, "
         f"`s4sweep stop {name} {options}` stops it."

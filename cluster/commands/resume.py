@@ -61,7 +61,7 @@ def _submit(args: argparse.Namespace) -> int:
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     words += [f"--{name.replace('_', '-')}" for name in flags if getattr(args, name)]
     try:
-        client, job = submit.resubmit(
+        cluster, job = submit.resubmit(
             args.name,
             words,
             address=args.address,
@@ -72,9 +72,7 @@ def _submit(args: argparse.Namespace) -> int:
         # It may be paused, which the home knows: there it is lifted, or the second driver refused.
         there = ["resume", args.name, "--address", "auto", *words]
         return submit.relay(args.address, there, insecure=args.insecure)
-    return submit.stay_or_leave(
-        client, job, name=args.name, insecure=args.insecure, detach=args.detach
-    )
+    return submit.stay_or_leave(cluster, job, name=args.name, detach=args.detach)
 
 
 def _run(args: argparse.Namespace) -> int:

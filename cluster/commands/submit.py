@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
     arguments = ["--trials", str(args.trials)] if args.trials is not None else []
     arguments += ["--no-tracking"] if args.no_tracking else []
     arguments += ["--no-test"] if args.no_test else []
-    client, job = submit.submit(
+    cluster, job = submit.submit(
         parcel,
         arguments,
         address=address,
@@ -67,4 +67,4 @@ def main(args: argparse.Namespace) -> int:
         name=args.name,
     )
     name = job.removeprefix("sweep-").rsplit("-", 1)[0]
-    return submit.stay_or_leave(client, job, name=name, insecure=args.insecure, detach=args.detach)
+    return submit.stay_or_leave(cluster, job, name=name, detach=args.detach)

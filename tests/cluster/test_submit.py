@@ -149,14 +149,14 @@ def test_the_log_of_an_attempt_can_be_read_again(folder: Path, address: str) -> 
 
 @pytest.mark.slow
 def test_resume_is_the_next_attempt_of_the_same_sweep(folder: Path, address: str) -> None:
-    client, job = submit.resubmit(
+    cluster, job = submit.resubmit(
         "story",
         ["--trials", "+1", "--no-tracking", "--no-test"],
         address=address,
         parcel=Parcel(modules=(folder / "story_lab",)),
     )
     assert job == "sweep-story-2"
-    assert jobs.follow(client, job, io.StringIO()) == 0
+    assert jobs.follow(cluster.client, job, io.StringIO()) == 0
     assert len(Study.open("story", folder / "home").result().trials) == 3
     status, last = s4sweep("logs", "story", "--follow", "--address", address)
     assert status == 0

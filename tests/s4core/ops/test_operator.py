@@ -132,10 +132,10 @@ def test_no_denormal_number_is_computed_with_and_the_caller_keeps_its_own():
     for before in (False, True):
         torch.set_flush_denormal(before)
         try:
-            K = diagonal_kernel(A, torch.ones_like(A), C, torch.full((1,), 0.1), 2400)
-            (of_A,) = torch.autograd.grad(K[..., -1200:].sum(), A)
+            k = diagonal_kernel(A, torch.ones_like(A), C, torch.full((1,), 0.1), 2400)
+            (of_A,) = torch.autograd.grad(k[..., -1200:].sum(), A)
             assert are_denormals_zero() is before
         finally:
             torch.set_flush_denormal(False)
-        assert not K[(K > 0) & (K < tiny)].numel() and K[..., 1700].item() > 0
+        assert not k[(k > 0) & (k < tiny)].numel() and k[..., 1700].item() > 0
         assert torch.isfinite(of_A.abs()).all()

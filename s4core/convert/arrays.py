@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -59,6 +60,18 @@ class Arrays:
                 f"{len(left)} foreign weights have no place in this model: {', '.join(left[:5])}"
                 f"{', ...' if len(left) > 5 else '.'}"
             )
+
+
+@contextlib.contextmanager
+def loading(module: nn.Module, arrays: Arrays) -> Iterator[None]:
+    """Load all of `arrays` into `module` inside; a load that fails leaves it as it was."""
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    try:
+        yield
+        arrays.done()
+    except BaseException:
+        module.load_state_dict(before)
+        raise
 
 
 def _misfit(name: str, value: Tensor, shape: Sequence[int]) -> str:

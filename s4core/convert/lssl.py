@@ -12,7 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-from s4core.convert.arrays import Arrays, ConversionError, assign, assign_weight, wanted
+from s4core.convert.arrays import (
+    Arrays,
+    ConversionError,
+    assign,
+    assign_weight,
+    loading,
+    wanted,
+)
 from s4core.nn.block import Block
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ssm.dense import DenseSSM
@@ -35,7 +42,12 @@ def load_lssl_layer(block: Block, state: Mapping[str, Any]) -> None:
     Raises ConversionError otherwise.
     """
     arrays = Arrays(state, ignore=tuple(f"transition.{name}" for name in _UNUSED))
-    layer = wanted(block, Block).mixer
+    with loading(wanted(block, Block), arrays):
+        _block(block, arrays)
+
+
+def _block(block: Block, arrays: Arrays) -> None:
+    layer = block.mixer
     if not isinstance(layer, SSMLayer) or not isinstance(layer.ssm, DenseSSM):
         raise ConversionError("LSSL weights need a block of an lssl model.")
     system = layer.ssm
@@ -63,7 +75,6 @@ def load_lssl_layer(block: Block, state: Mapping[str, Any]) -> None:
         )
         assign_weight(linear, weight.transpose(1, 2).flatten(1), "output_linear.weight")
         assign(linear.bias, arrays.take("output_linear.bias"), "output_linear.bias")
-    arrays.done()
 
 
 def _factor(system: DenseSSM, A: Tensor, B: Tensor) -> Tensor:

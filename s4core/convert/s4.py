@@ -14,7 +14,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from s4core.convert.arrays import Arrays, ConversionError, assign, assign_linear, wanted
+from s4core.convert.arrays import (
+    Arrays,
+    ConversionError,
+    assign,
+    assign_linear,
+    loading,
+    wanted,
+)
 from s4core.nn.block import Block
 from s4core.nn.feed_forward import Pointwise
 from s4core.nn.interpolate import Interpolated
@@ -38,36 +45,23 @@ def load_s4_model(model: SequenceModel, state: Mapping[str, Any]) -> None:
     Keys may begin with "model." (Lightning's), encoder.0, decoder.0.output_transform.
     """
     arrays = Arrays(state, ignore=_IGNORED)
-    model = wanted(model, SequenceModel)
-    encoder, decoder = model.encoder, model.decoder
-    here = arrays.below(
-        "encoder.0." if any(k.startswith("encoder.0.") for k in state) else "encoder."
-    )
-    if encoder.kind == "embedding":
-        assign(encoder.embedding.weight, here.take("weight"), "encoder.weight")
-    elif encoder.kind != "identity":
-        assign_linear(encoder.linear, here)
-    _backbone(cast(nn.Module, model.backbone), arrays.below("model."))
-    head = arrays.below(
-        "decoder.0." if any(k.startswith("decoder.0.") for k in state) else "decoder."
-    )
-    assign_linear(decoder.readout.linear, head, "output_transform.")
-    arrays.done()
+    with loading(wanted(model, SequenceModel), arrays):
+        _model(model, arrays)
 
 
 def load_s4_backbone(backbone: Stack | UNet | Interpolated, state: Mapping[str, Any]) -> None:
     """Load a SequenceModel into a Stack, or a SaShiMi (standalone or not) into a UNet."""
     arrays = Arrays(state, ignore=_IGNORED)
-    _backbone(backbone, arrays)
-    arrays.done()
+    with loading(wanted(backbone, nn.Module), arrays):
+        _backbone(backbone, arrays)
 
 
 def load_s4_block(block: Block, state: Mapping[str, Any]) -> None:
     """Load a standalone S4Block, or S4ND with its pointwise layers, into a Block that has neither
     norm nor residual, as they have none."""
     arrays = Arrays(state, ignore=_IGNORED)
-    _s4_block(wanted(block, Block), arrays)
-    arrays.done()
+    with loading(wanted(block, Block), arrays):
+        _s4_block(block, arrays)
 
 
 def load_s4_layer(layer: SSMLayer, state: Mapping[str, Any]) -> None:
@@ -76,21 +70,42 @@ def load_s4_layer(layer: SSMLayer, state: Mapping[str, Any]) -> None:
     The layer then gives what the official one gives before its activation, (B, L, channels * H).
     """
     arrays = Arrays(state, ignore=_IGNORED)
-    _layer(wanted(layer, SSMLayer), arrays.below("layer." if "layer.D" in arrays else ""))
-    arrays.done()
+    with loading(wanted(layer, SSMLayer), arrays):
+        _layer(layer, arrays.below("layer." if "layer.D" in arrays else ""))
 
 
 def load_s4nd_layer(layer: S4ND, state: Mapping[str, Any]) -> None:
     """Load an S4ND module without pointwise layers (linear=True): D and kernel.0, kernel.1, ..."""
     arrays = Arrays(state, ignore=_IGNORED)
-    _s4nd(wanted(layer, S4ND), arrays)
-    arrays.done()
+    with loading(wanted(layer, S4ND), arrays):
+        _s4nd(layer, arrays)
 
 
 def load_s4d_layer(block: Block, state: Mapping[str, Any]) -> None:
     """Load the minimal S4D (of s4d.py, keys log_dt, log_A_real, ...) into a Block."""
     arrays = Arrays(state, ignore=_IGNORED)
-    layer = wanted(wanted(block, Block).mixer, SSMLayer)
+    with loading(wanted(block, Block), arrays):
+        _minimal(block, arrays)
+
+
+def _model(model: SequenceModel, arrays: Arrays) -> None:
+    encoder, decoder = model.encoder, model.decoder
+    here = arrays.below(
+        "encoder.0." if any(k.startswith("encoder.0.") for k in arrays) else "encoder."
+    )
+    if encoder.kind == "embedding":
+        assign(encoder.embedding.weight, here.take("weight"), "encoder.weight")
+    elif encoder.kind != "identity":
+        assign_linear(encoder.linear, here)
+    _backbone(cast(nn.Module, model.backbone), arrays.below("model."))
+    head = arrays.below(
+        "decoder.0." if any(k.startswith("decoder.0.") for k in arrays) else "decoder."
+    )
+    assign_linear(decoder.readout.linear, head, "output_transform.")
+
+
+def _minimal(block: Block, arrays: Arrays) -> None:
+    layer = wanted(block.mixer, SSMLayer)
     system = layer.ssm
     if not isinstance(system, DiagonalSSM):
         raise ConversionError("the minimal S4D is a diagonal system: build an s4d block.")
@@ -104,7 +119,6 @@ def load_s4d_layer(block: Block, state: Mapping[str, Any]) -> None:
     C = C * torch.tensor([1.0, -1.0], dtype=C.dtype)
     assign(system.C, C[None], "kernel.C")
     assign_linear(block.output.linear, arrays, "output_linear.0.")
-    arrays.done()
 
 
 def _backbone(backbone: nn.Module, arrays: Arrays) -> None:

@@ -13,7 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from s4core.convert.arrays import Arrays, ConversionError, assign, assign_weight, wanted
+from s4core.convert.arrays import (
+    Arrays,
+    ConversionError,
+    assign,
+    assign_weight,
+    loading,
+    wanted,
+)
 from s4core.nn.block import Block
 from s4core.nn.model import SequenceModel
 from s4core.nn.norm import Norm
@@ -23,8 +30,20 @@ from s4core.ssm.mimo import MimoSSM
 
 def load_s5_model(model: SequenceModel, arrays: Mapping[str, Any]) -> None:
     """Load a classification or a retrieval model: encoder, layers and decoder."""
-    bag = Arrays(arrays, ignore=())
-    stack = wanted(wanted(model, SequenceModel).backbone, Stack)
+    bag = Arrays(arrays)
+    with loading(wanted(model, SequenceModel), bag):
+        _model(model, bag)
+
+
+def load_s5_layer(system: MimoSSM, arrays: Mapping[str, Any]) -> None:
+    """Load one system: Lambda_re, Lambda_im, B, C (or C1 and C2), D, log_step."""
+    bag = Arrays(arrays)
+    with loading(wanted(system, MimoSSM), bag):
+        _system(system, bag)
+
+
+def _model(model: SequenceModel, bag: Arrays) -> None:
+    stack = wanted(model.backbone, Stack)
     params, stats = bag.below("params/"), bag.below("batch_stats/")
     # The retrieval model keeps its encoder one level deeper, beside its decoder.
     _dense(model.encoder.linear, params.below("encoder/encoder/"))
@@ -38,14 +57,6 @@ def load_s5_model(model: SequenceModel, arrays: Mapping[str, Any]) -> None:
         _dense(readout.linear, params.below("decoder/layers_2/"))
     else:
         _dense(readout.linear, params.below("decoder/"))
-    bag.done()
-
-
-def load_s5_layer(system: MimoSSM, arrays: Mapping[str, Any]) -> None:
-    """Load one system: Lambda_re, Lambda_im, B, C (or C1 and C2), D, log_step."""
-    bag = Arrays(arrays)
-    _system(wanted(system, MimoSSM), bag)
-    bag.done()
 
 
 def _layer(block: Block, params: Arrays, stats: Arrays) -> None:

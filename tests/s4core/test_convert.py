@@ -419,9 +419,11 @@ def loaders():
 
 
 @pytest.mark.parametrize("name", loaders())
-def test_an_array_of_any_other_shape_is_named(name):
+def test_an_array_of_any_other_shape_is_named_and_nothing_is_changed(name):
     """Also one that would broadcast, such as the magnitudes of a weight norm or half a readout."""
     load_into, make, state = loaders()[name]
+    model = make()
+    before = [] if model is None else [v.clone() for v in model.state_dict().values()]
     # One array of each name, whichever block it is in.
     keys = {key.replace("/", ".").rpartition(".")[2]: key for key in state}
     for last, key in keys.items():
@@ -429,9 +431,12 @@ def test_an_array_of_any_other_shape_is_named(name):
         if value.ndim and last not in ("I", "ones", "arange"):
             for wrong in (value[..., :-1], value[:-1]):
                 with pytest.raises(convert.ConversionError):
-                    load_into(make(), {**state, key: wrong})
+                    load_into(model, {**state, key: wrong})
     with pytest.raises(convert.ConversionError, match="no place in this model: extra"):
-        load_into(make(), {**state, "extra": np.zeros(1)})
+        load_into(model, {**state, "extra": np.zeros(1)})
+    if model is not None:
+        for value, kept in zip(model.state_dict().values(), before, strict=True):
+            assert torch.equal(value, kept)
 
 
 @pytest.mark.parametrize("name", [n for n in loaders() if n != "s4torch"])

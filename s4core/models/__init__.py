@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from s4core.config import ConfigError, TaskShape, from_mapping, nearest, to_mapping
@@ -44,8 +45,8 @@ def model_mapping(config: Any) -> dict[str, Any]:
 def build(config: Any, shape: TaskShape | Mapping[str, Any]) -> nn.Module:
     """Build the model of `config` (a Config or a block with `name`) for a task of the given shape.
 
-    Raises ConfigError (a ValueError) that says what cannot be. The parameters are drawn from
-    torch's global generator: seed it first.
+    Raises ConfigError (a ValueError) that says what cannot be. The parameters are drawn on the CPU
+    from torch's global generator (seed it first), then moved to torch's default device.
     """
     if not isinstance(shape, TaskShape):
         shape = from_mapping(TaskShape, shape, path="shape")
@@ -53,13 +54,14 @@ def build(config: Any, shape: TaskShape | Mapping[str, Any]) -> nn.Module:
         config = model_config(config)
     module = sys.modules[type(config).__module__]
     try:
-        model = module.build(config, shape)
+        with torch.device("cpu"):
+            model = module.build(config, shape)
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError("model", str(error)) from error
     assert isinstance(model, nn.Module)
-    return model
+    return model.to(torch.get_default_device())
 
 
 def _module(name: Any, path: str) -> ModuleType:

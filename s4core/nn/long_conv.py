@@ -68,7 +68,7 @@ class LongConvLayer(nn.Module):
 
     def __init__(self, layer: SSMLayer) -> None:
         super().__init__()
-        self.layer, self.system, self.d_output = layer, layer.ssm, layer.d_output
+        self.layer, self.l_max, self.d_output = layer, layer.ssm.l_max, layer.d_output
 
     def forward(self, x: Tensor, rate: float = 1.0) -> Tensor:
         """Convolve whole sequences (B, L, H)."""
@@ -90,5 +90,5 @@ class LongConvLayer(nn.Module):
         k = F.pad(K, (0, max(0, whole.shape[-1] - K.shape[-1])))
         y = fft_conv(whole, k)[..., past.shape[-1] :]
         y = y + (u[:, None] * self.layer.D[..., None]).flatten(1, 2)
-        newest = whole.flip(-1)[..., : self.system.l_max - 1]
+        newest = whole.flip(-1)[..., : self.l_max - 1]
         return y.transpose(1, 2), (newest, K)

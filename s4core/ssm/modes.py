@@ -249,5 +249,6 @@ def modal_step(u: Float[Tensor, "B H"], state: StepState) -> tuple[Float[Tensor,
 
 
 def parameter(value: Tensor) -> nn.Parameter:
-    """A trainable copy in torch's default dtype."""
-    return nn.Parameter(value.to(torch.get_default_dtype()).clone())
+    """A trainable copy in torch's default dtype, contiguous as `parameters_to_vector` wants it."""
+    copy = value.to(torch.get_default_dtype(), copy=True, memory_format=torch.contiguous_format)
+    return nn.Parameter(copy)

@@ -23,8 +23,8 @@ from .operator import Operator, opaque
 from .precision import full_precision
 
 TURN = 2 * math.pi
-# Complex numbers in the tables of one block of features: 1 MB in float32.
-BLOCK = 1 << 17
+# Complex numbers in the tables of one block of features: 4 MB in float32.
+BLOCK = 1 << 19
 
 
 @full_precision

@@ -16,7 +16,8 @@ import torch
 from timing import Run, chosen, interleaved, peak_in_child, peak_mb
 
 from s4core.ops import diagonal_kernel, dplr_kernel, fft_conv, nplr, truncated_dplr_kernel
-from s4core.ops.cauchy import truncated_dplr_kernel_ref
+from s4core.ops.cauchy import cauchy_kernel, truncated_dplr_kernel_ref
+from s4core.ops.dplr import krylov_kernel
 from s4core.ops.fftconv import BLOCK, fft_conv_ref, fft_length
 from s4core.ops.vandermonde import diagonal_kernel_ref
 
@@ -56,6 +57,11 @@ def s4(H: int, N: int, L: int, which: str) -> Run:
         return with_gradient(lambda: truncated_dplr_kernel_ref(*leaves, L), leaves)
     if which == "plain C":
         return with_gradient(lambda: dplr_kernel(*leaves, L), leaves)
+    if which == "Krylov":
+        return with_gradient(lambda: krylov_kernel(*leaves, L), leaves)
+    if which in WIDTHS:
+        narrow = which == "float32"
+        return with_gradient(lambda: cauchy_kernel(*leaves, L, is_narrow=narrow), leaves)
     return with_gradient(lambda: truncated_dplr_kernel(*leaves, L, is_damped=True), leaves)
 
 
@@ -83,6 +89,8 @@ def conv(B: int, H: int, L: int, which: str) -> Run:
     return with_gradient(lambda: function(u, k, k_reverse=reverse), leaves)
 
 
+# Sums of the FFT nodes in this precision.
+WIDTHS = ("float32", "float64")
 CASES = {
     "s4d": (s4d, ["ours", "ref"]),
     "s4": (s4, ["C~", "plain C", "ref"]),
@@ -99,6 +107,15 @@ def make(case: str, shape: tuple[int, int, int, int], which: str) -> tuple[Run, 
     return CASES[case][0](H // share, N, L, which), share
 
 
+def routes() -> None:
+    """S4's kernel from C~ by each of its ways at 64 features, which the choice rests on."""
+    for N, lengths in {8: (256, 1024), 16: (512, 1024, 4096), 64: (1024, 4096, 16384)}.items():
+        for L in lengths:
+            times = interleaved({way: s4(64, N, L, way) for way in (*WIDTHS, "Krylov")}, rounds=5)
+            text = "  ".join(f"{way} {ms:6.1f} ms" for way, ms in times.items())
+            print(f"route N = {N:3} L = {L:5}  {text}", flush=True)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -108,7 +125,10 @@ def main() -> None:
         run, share = make(case, SHAPES[int(index)], which)
         print(peak_mb(run) * share)
         return
-    for case in chosen(CASES, __doc__):
+    for case in chosen([*CASES, "routes"], __doc__):
+        if case == "routes":
+            routes()
+            continue
         for index, shape in enumerate(SHAPES):
             made = {which: make(case, shape, which) for which in CASES[case][1]}
             rounds = 3 if shape[-1] > 2000 else 7

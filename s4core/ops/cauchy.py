@@ -26,7 +26,7 @@ from .vandermonde import power_sums, power_sums_backward
 
 # Sums in float32 are within 1.2e-5 of float64 from this length on, up to this many states.
 NARROW_LENGTH, NARROW_STATES = 512, 64
-# Steps per state beyond which Krylov is faster, measured at N = 8 to 128.
+# Steps per state beyond which Krylov is faster (benchmarks/README.md).
 LONGEST_NARROW, LONGEST = 128, 32
 # Numbers in the kernels of one block of features: 4 MB in float32.
 BLOCK = 1 << 20

@@ -110,10 +110,18 @@ def load_model(
 
 
 def choose_device(device: torch.device | str | None) -> torch.device:
-    """The device asked for; without a wish the current GPU if there is one, else the CPU."""
+    """The device asked for; without a wish the current GPU if there is one, else the CPU.
+
+    Raises ValueError for one that is not there.
+    """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"no device {str(device)!r} here: {reason}") from error
     if chosen.type == "cuda" and chosen.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return chosen

@@ -114,6 +114,7 @@ def test_a_model_of_text_writes_text(home: Path, tmp_path: Path) -> None:
         (["tunes", "--samples", "0"], "--samples: wants a whole number >= 1, got '0'"),
         (["tunes", "--top-p", "2"], "0 < top_p <= 1"),
         (["tunes", "--trial", "5"], "has no trial 5"),
+        (["tunes", "--device", "gpu"], "cannot generate: no device 'gpu' here: Expected one of"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(

@@ -25,7 +25,9 @@ class Sizes:
 
     def __post_init__(self) -> None:
         if min(self.train, self.val, self.test) < 1:
-            raise ValueError(f"need rows, got {self.train=}, {self.val=}, {self.test=}.")
+            raise ValueError(
+                f"need train, val, test >= 1, got {self.train}, {self.val}, {self.test}."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

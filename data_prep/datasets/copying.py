@@ -42,8 +42,12 @@ class Options(synthetic.Sizes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 3 <= self.n_tokens <= 256 or self.l_memorize < 1 or self.l_noise < 0:
-            raise ValueError(f"need 3 <= n_tokens <= 256, l_memorize >= 1, got {self.n_tokens=}.")
+        if not 3 <= self.n_tokens <= 256:
+            raise ValueError(f"need 3 <= n_tokens <= 256, got {self.n_tokens}.")
+        if self.l_memorize < 1:
+            raise ValueError(f"need l_memorize >= 1, got {self.l_memorize}.")
+        if self.l_noise < 0:
+            raise ValueError(f"need l_noise >= 0, got {self.l_noise}.")
 
     @property
     def length(self) -> int:

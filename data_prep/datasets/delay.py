@@ -35,8 +35,11 @@ class Options(synthetic.Signals):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.lag < self.length or self.freq * self.length * self.dt < 1:
-            raise ValueError(f"need 0 < lag < length, freq * length * dt >= 1, got {self.lag=}.")
+        if not 0 < self.lag < self.length:
+            raise ValueError(f"need 0 < lag < length = {self.length}, got {self.lag}.")
+        cycles = self.freq * self.length * self.dt
+        if cycles < 1:
+            raise ValueError(f"need freq * length * dt >= 1, got {cycles:g}.")
 
 
 def columns(raw: Raw, split: str) -> dict[str, Column]:

@@ -65,7 +65,8 @@ class Options:
 
     def __post_init__(self) -> None:
         if min(self.sample_rate, self.length, self.rate) < 1:
-            raise ValueError(f"need sample_rate, length, rate >= 1, got {self.length=}.")
+            given = f"{self.sample_rate}, {self.length}, {self.rate}"
+            raise ValueError(f"need sample_rate, length, rate >= 1, got {given}.")
         if min(self.val, self.test) <= 0 or self.val + self.test >= 1:
             raise ValueError(f"need val, test > 0 and val + test < 1, got {self.val}, {self.test}.")
         try:

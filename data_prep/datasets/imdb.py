@@ -72,8 +72,10 @@ class Options:
     bucket: int = view_option(0)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.val_split < 1 or self.l_max < 2:
-            raise ValueError(f"need 0 <= val_split < 1, l_max >= 2, got {self.val_split=}.")
+        if not 0 <= self.val_split < 1:
+            raise ValueError(f"need 0 <= val_split < 1, got {self.val_split}.")
+        if self.l_max < 2:
+            raise ValueError(f"need l_max >= 2, got {self.l_max}.")
 
 
 def sources(raw: Raw) -> tuple[Path, ...]:

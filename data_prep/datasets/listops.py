@@ -87,11 +87,15 @@ class Options:
 
     def __post_init__(self) -> None:
         if min(self.train, self.val, self.test) < 1:
-            raise ValueError(f"need rows, got {self.train=}, {self.val=}, {self.test=}.")
+            raise ValueError(
+                f"need train, val, test >= 1, got {self.train}, {self.val}, {self.test}."
+            )
         if not 0 <= self.min_length < self.max_length - 1:
-            raise ValueError(f"need 0 <= min_length < max_length - 1, got {self.min_length=}.")
+            given = f"{self.min_length} and {self.max_length}"
+            raise ValueError(f"need 0 <= min_length < max_length - 1, got {given}.")
         if self.max_args < 2 or self.max_depth < 2:
-            raise ValueError(f"need max_args, max_depth >= 2, got {self.max_args=}.")
+            given = f"{self.max_args} and {self.max_depth}"
+            raise ValueError(f"need max_args, max_depth >= 2, got {given}.")
         if self.l_max < 2:
             raise ValueError(f"need l_max >= 2, got {self.l_max}.")
 

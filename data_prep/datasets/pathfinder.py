@@ -75,7 +75,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if min(self.train, self.val, self.test) < 1:
-            raise ValueError(f"need images, got {self.train=}, {self.val=}, {self.test=}.")
+            raise ValueError(
+                f"need train, val, test >= 1, got {self.train}, {self.val}, {self.test}."
+            )
         if self.pathx != "docstring" and self.resolution != 128:
             raise ValueError(f"need resolution: 128 for pathx: {self.pathx}.")
 

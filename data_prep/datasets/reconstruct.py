@@ -35,8 +35,11 @@ class Options(synthetic.Signals):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < 2 * self.l_mem <= self.length or self.freq * self.l_mem * self.dt < 1:
-            raise ValueError(f"need 2 l_mem <= length, freq * l_mem * dt >= 1, got {self.l_mem=}.")
+        if not 0 < 2 * self.l_mem <= self.length:
+            raise ValueError(f"need 0 < 2 l_mem <= length = {self.length}, got {self.l_mem}.")
+        cycles = self.freq * self.l_mem * self.dt
+        if cycles < 1:
+            raise ValueError(f"need freq * l_mem * dt >= 1, got {cycles:g}.")
 
 
 def columns(raw: Raw, split: str) -> dict[str, Column]:

@@ -28,6 +28,13 @@ from data_prep.options import stored_options
         ),
         ("listops", {"train": "many"}, "listops.train wants a whole number, got 'many'."),
         ("listops", {"l_max": 1}, "listops: need l_max >= 2, got 1."),
+        (
+            "listops",
+            {"max_length": 200},
+            "listops: need 0 <= min_length < max_length - 1, got 500 and 200.",
+        ),
+        ("copying", {"l_memorize": 0}, "copying: need l_memorize >= 1, got 0."),
+        ("delay", {"freq": 0.125}, "delay: need freq * length * dt >= 1, got 0.5."),
         ("no_such_lab.foo", {}, "cannot import the data set 'no_such_lab.foo': No module named"),
         ("json.decoder", {}, "the module 'json.decoder' has no CARD, so it is no data set."),
     ],

@@ -33,7 +33,7 @@ def without_denormals(function: Callable[P, T]) -> Callable[P, T]:
     """Run `function` on a CPU with numbers below 1e-38 (in float32) as zero, in this thread.
 
     The powers of a mode that decays pass through these numbers, for which Intel's cores take a
-    hundred times as long: S4D's kernel of 16,000 steps with them 86 ms, without 25.
+    hundred times as long: see the kernels of 16,000 steps in benchmarks/README.md.
     """
 
     @functools.wraps(function)

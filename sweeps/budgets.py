@@ -10,7 +10,7 @@ from sweeps.plural import plural
 from . import record
 from .ledger import Ledger
 from .tally import Tally
-from .types import TrialResult, TrialState
+from .types import Objective, TrialResult, TrialState
 
 WALL_EVERY_S = 30.0
 
@@ -84,8 +84,8 @@ def spent(ledger: Ledger, tally: Tally, wall_s: float, epochs_s: float) -> str |
         return plural(target, "trial")
     if (hours := hours_spent(ledger, wall_s, epochs_s)) is not None:
         return hours
-    if search.no_improvement is not None and len(ledger.spec.objectives) == 1:
-        since = _since_best(ledger, list(tally.results.values()))
+    if search.no_improvement is not None:
+        since = _since_best(ledger.spec.objectives, list(tally.results.values()))
         if since >= search.no_improvement:
             return f"no improvement in {plural(since, 'trial')}"
     return None
@@ -106,15 +106,22 @@ def hours_spent(ledger: Ledger, wall_s: float, epochs_s: float) -> str | None:
     return None
 
 
-def _since_best(ledger: Ledger, results: list[TrialResult]) -> int:
-    """Count the trials that ended after the best one did."""
-    best: float | None = None
+def _since_best(objectives: Sequence[Objective], results: list[TrialResult]) -> int:
+    """Count the trials that ended after the last one that none before it was as good as.
+
+    With several objectives: as good as in every one of them, so that what joins the front counts.
+    """
+    front: list[tuple[float, ...]] = []
     since = 0
     for result in sorted(results, key=lambda r: r.ended or 0.0):
         if result.state is TrialState.FAILED or result.replicate_of is not None:
             continue
-        if result.value is not None and ledger.spec.objective.is_better(result.value, best):
-            best, since = result.value, 0
-        else:
-            since += 1
+        costs = tuple(o.cost(v) for o, v in zip(objectives, result.values, strict=False))
+        since += 1
+        if costs and not any(_is_as_good(before, costs) for before in front):
+            front, since = [*(b for b in front if not _is_as_good(costs, b)), costs], 0
     return since
+
+
+def _is_as_good(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return all(a <= b for a, b in zip(one, other, strict=True))

@@ -28,7 +28,8 @@ class Search:
     trials: how many; seed: of the sampler. max_failures: failed trials (error, NaN) that are
     replaced before the sweep gives up. wall_hours: time that drivers spend on it; gpu_hours: epoch
     time times GPUs a trial; both are hard: what runs then is stopped (pruned) after the epoch in
-    hand. no_improvement: finished trials since the best one.
+    hand. no_improvement: finished trials since the best one; with several objectives, since the
+    last one that joined the front.
     """
 
     sampler: Any  # a mapping

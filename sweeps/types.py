@@ -41,6 +41,10 @@ class Objective:
             return False
         return than is None or (value > than if self.mode == "max" else value < than)
 
+    def cost(self, value: float) -> float:
+        """The value as a figure of which less is better."""
+        return -value if self.mode == "max" else value
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialSpec:
@@ -164,12 +168,12 @@ class SweepResult:
     @property
     def front(self) -> tuple[TrialResult, ...]:
         """The trials that no other one beats in every objective (the Pareto front)."""
-        signs = [-1.0 if o.mode == "max" else 1.0 for o in self.objectives or (self.objective,)]
+        objectives = self.objectives or (self.objective,)
 
         def costs(trial: TrialResult) -> list[float]:
-            return [s * v for s, v in zip(signs, _values(trial), strict=True)]
+            return [o.cost(v) for o, v in zip(objectives, _values(trial), strict=True)]
 
-        done = [t for t in self.ranked if len(_values(t)) == len(signs)]
+        done = [t for t in self.ranked if len(_values(t)) == len(objectives)]
         return tuple(
             t
             for t in done

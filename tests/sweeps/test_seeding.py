@@ -202,6 +202,27 @@ def test_a_budget_ends_the_sweep(load: Load, tmp_path: Path, extra: str, reason:
     assert i in (0, 2, 3)
 
 
+def test_with_several_objectives_a_trial_that_joins_the_front_is_an_improvement(
+    load: Load, tmp_path: Path
+) -> None:
+    both = "objectives: [{metric: val/accuracy, mode: max}, {metric: val/loss, mode: min}]\n"
+    text = TEXT.replace("trials: 5", "trials: 50, no_improvement: 2") + both
+    study = Study.create(load(text), tmp_path)
+    study.recover()
+    told = [(0.5, 0.5), (0.4, 0.6), (0.4, 0.4), (0.5, 0.5), (0.3, 0.4), (0.9, 0.1)]
+    for accuracy, loss in told:
+        asked = study.ask()
+        if isinstance(asked, Finished):
+            break
+        assert isinstance(asked, TrialSpec)
+        outcome = Outcome(study.spec.objectives)
+        metrics = {"val/accuracy": accuracy, "val/loss": loss}
+        outcome.add(EpochReport(epoch=1, metrics=metrics, stopped_by="epochs"))
+        study.tell(outcome.result(asked))
+    assert asked == Finished("no improvement in 2 trials")
+    assert [t.number for t in study.result().front] == [0, 3, 2]
+
+
 def test_a_budget_of_hours_keeps_what_was_enqueued_from_starting(
     load: Load, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ Source: S4, arXiv:2111.00396, section 3 and appendix C.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -71,13 +71,19 @@ class DplrSSM(AbstractModes):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """As `nn.Module.train`, and look at how the modes are damped: training moves them.
-
-        LegS begins with 1/2 everywhere, the Fourier inits with 1e-4: see `truncated_dplr_kernel`.
-        """
-        with torch.no_grad():
-            self.is_damped = bool((self.A().real <= -DAMPED).all())
+        """As `nn.Module.train`, and look at how the modes are damped: training moves them."""
+        self._look_at_damping()
         return super().train(mode)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._look_at_damping()
+
+    def _look_at_damping(self) -> None:
+        """LegS begins with 1/2 everywhere, Fourier with 1e-4: see `truncated_dplr_kernel`."""
+        with torch.no_grad():
+            A = self.A().real
+            self.is_damped = not A.is_meta and bool((A <= -DAMPED).all())
 
     def store_readout(self, C: Complex[Tensor, "C H n"]) -> None:
         """Make the plain readout C the trained C~, for the system as it is now."""

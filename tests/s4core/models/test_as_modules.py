@@ -39,7 +39,12 @@ def test_parameters_join_to_one_vector(name):
 
 
 def test_a_model_is_built_on_the_default_device(name):
+    block = {"name": name, "d_model": 16}
     with torch.device("meta"):
-        model = s4core.build({"name": name}, SHAPE)
+        model = s4core.build(block, SHAPE).eval()
     tensors = [*model.parameters(), *model.buffers()]
     assert {t.device.type for t in tensors} == {"meta"}
+    there = s4core.build(block, SHAPE).eval()
+    model.load_state_dict(there.state_dict(), assign=True)
+    x = inputs().float()
+    assert torch.equal(model(x), there(x))

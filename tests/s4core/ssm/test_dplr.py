@@ -115,3 +115,6 @@ def test_a_system_whose_damping_is_trained_away_stays_exact_in_float32():
     assert not ssm.eval().is_damped
     exact = copy.deepcopy(ssm).double().kernel(1024)
     assert (ssm.kernel(1024) - exact).abs().max() < 2e-5 * exact.abs().max()
+    loaded = DplrSSM(4, DplrOptions(d_state=32), l_max=1024).eval()
+    loaded.load_state_dict(ssm.state_dict())
+    assert torch.equal(loaded.kernel(1024), ssm.kernel(1024))

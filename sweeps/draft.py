@@ -22,6 +22,7 @@ from .nodes import Scalar
 from .space import Point, ends
 
 DRAFT_ID = -1
+FIXED = "fixed_params"  # the system attribute in which Optuna keeps what `enqueue_trial` gives
 
 Resolve = Callable[[Callable[[str, BaseDistribution], Any]], Point]
 
@@ -48,7 +49,7 @@ class Draft:
             params={},
             distributions={},
             user_attrs={},
-            system_attrs={},
+            system_attrs={FIXED: fixed} if fixed else {},
             intermediate_values={},
             trial_id=DRAFT_ID,
         )

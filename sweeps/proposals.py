@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -13,12 +14,13 @@ from optuna.trial import TrialState as OptunaState
 
 from . import catalog, record
 from .blocks import complete
-from .draft import Draft
+from .draft import FIXED, Draft
 from .errors import Exhausted
 from .expressions import Expression
 from .files import options_of
 from .ledger import Ledger
 from .nodes import Scalar
+from .samplers.grid import GridSampler
 from .space import Point
 from .spec import SweepSpec
 from .tally import Tally
@@ -44,8 +46,10 @@ class Proposals:
 
     def draw(self, seen: Collection[str], *, number: int) -> Draft:
         """Draft a trial; raises Exhausted when everything in the space has been tried."""
-        for attempt in range(TRIES + RANDOM_TRIES):
-            draft = self.draft(number, self.sampler if attempt < TRIES else self._random)
+        is_grid = isinstance(self.sampler, GridSampler)  # which ends by itself
+        for attempt in itertools.count() if is_grid else range(TRIES + RANDOM_TRIES):
+            is_theirs = is_grid or attempt < TRIES
+            draft = self.draft(number, self.sampler if is_theirs else self._random)
             if self.is_allowed(draft.point) and record.fingerprint(draft.point.config) not in seen:
                 return draft
         return self._pick(seen, number)
@@ -60,7 +64,7 @@ class Proposals:
         """Start a trial that waits (what it leaves open is sampled); None if it is gone."""
         storage, trial_id = ledger.storage, trial._trial_id
         if record.CONFIG not in trial.user_attrs:
-            fixed = trial.system_attrs.get("fixed_params", {})
+            fixed = trial.system_attrs.get(FIXED, {})
             try:
                 draft = self.draft(trial.number, fixed=fixed)
             except Exhausted:  # what it leaves open is then a repetition, which it asks for

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from s4core.config import config
 
+from ..draft import FIXED
 from ..errors import Exhausted
 from ..nodes import Scalar
 from ..space import Space
@@ -44,7 +45,10 @@ def build(options: Options, space: Space, seed: int) -> BaseSampler:
 
 
 class GridSampler(BaseSampler):
-    """Gives each draft the first point of the grid that no trial has taken."""
+    """Gives each draft the first point of the grid that no trial has taken.
+
+    One that was enqueued takes a point with the values that it gives, if there is one left.
+    """
 
     def __init__(self, points: Sequence[Mapping[str, Scalar]]) -> None:
         self._points = points
@@ -52,13 +56,16 @@ class GridSampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Choose the point; raises Exhausted when there is none left."""
+        fixed = trial.system_attrs.get(FIXED, {}).items()
         taken = {t.system_attrs.get(KEY) for t in study.get_trials(deepcopy=False)}
-        while self._next in taken:
-            self._next += 1
-        if self._next >= len(self._points):
+        for index in range(self._next, len(self._points)):
+            if index not in taken and fixed <= self._points[index].items():
+                break
+        else:
             raise Exhausted(f"all {len(self._points)} points of the grid have been tried")
-        study._storage.set_trial_system_attr(trial._trial_id, KEY, self._next)
-        self._next += 1
+        study._storage.set_trial_system_attr(trial._trial_id, KEY, index)
+        if not fixed:
+            self._next = index + 1
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial

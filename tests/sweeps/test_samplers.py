@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,37 @@ def test_a_grid_goes_through_all_points_in_order_and_ends(load: Load, tmp_path: 
     assert study.ask() == Finished("all 60 points of the grid have been tried")
     lrs = [spec.train["lr"] for spec in told[:4]]
     assert lrs == [0.001, 0.001, 0.01, 0.01]  # the last range of the YAML turns fastest
+
+
+GRID = """
+name: s
+data: {{name: listops, train: 8, val: 8, test: 8}}
+model: {{name: s4d, n_layers: {{choice: [1, 2]}}}}
+train: {{weight_decay: {{uniform: [0.0, 0.2]}}, lr: {{log_uniform: [0.001, 0.1]}}}}
+search: {{sampler: {{name: grid, points: {points}}}, trials: 99}}
+"""
+
+
+@pytest.mark.parametrize("given", [{"model.n_layers": 2}, {"model.n_layers": 2, "train.lr": 0.05}])
+def test_what_is_enqueued_takes_no_other_point_of_the_grid_away(
+    load: Load, tmp_path: Path, given: dict[str, float]
+) -> None:
+    study = Study.create(load(GRID.format(points=2)), tmp_path)
+    study.enqueue(given)
+    study.recover()
+    told = [tuple(spec.params.values()) for spec in play(study, most=100)]
+    assert told[0][0] == 2
+    points = itertools.product([1, 2], [0.0, 0.2], [0.001, 0.1])
+    assert set(points) == (set(told[1:]) if "train.lr" in given else set(told))
+
+
+def test_a_grid_of_which_much_is_forbidden_keeps_to_its_points(load: Load, tmp_path: Path) -> None:
+    text = GRID.format(points=20) + 'where: ["train.weight_decay < 0.02"]\n'
+    study = Study.create(load(text), tmp_path)
+    study.recover()
+    told = play(study, most=100)
+    assert sorted({spec.train["weight_decay"] for spec in told}) == pytest.approx([0, 0.2 / 19])
+    assert len(told) == 2 * 2 * 20
 
 
 @pytest.mark.parametrize(

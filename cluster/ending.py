@@ -12,7 +12,7 @@ from cluster.cost import Cost
 from cluster.driver import Ended, Settings, drive
 from cluster.live import choose, console
 from cluster.placement import placement_of
-from dashboards.leaderboard import leaderboard
+from dashboards.leaderboard import leaderboard, others_said
 from sweeps import Study, home
 from sweeps.files import read_json
 from sweeps.hints import hint, is_job
@@ -58,7 +58,8 @@ def tell(study: Study, ended: Ended, out: TextIO) -> None:
     console(out).print(leaderboard(ended.result, test=test, driven=False))
     if best is not None:
         metric = study.spec.objective.metric
-        words = [f"best: trial {best.number}, {metric} {best.value:.4f} at epoch {best.best_epoch}"]
+        value = f"{metric} {best.value:.4f}{others_said(ended.result, best)}"
+        words = [f"best: trial {best.number}, {value} at epoch {best.best_epoch}"]
         words += [f"{key} {value:.4f}" for key, value in sorted((ended.test or {}).items())]
         print("; ".join(words), file=out)
     print(*_beside_published(study, ended), sep="", end="", file=out)

@@ -54,6 +54,8 @@ def leaderboard(
 ) -> Table:
     """The best `rows` trials as a table for the terminal, repeated ones as their mean and spread.
 
+    Of several objectives each has a column, and the trials of the front have a star.
+
     test: the objective's figure on the test split by trial number, where it is known.
     driven: whether a driver is at work; without one no trial is running, whatever its record says.
     """
@@ -61,10 +63,14 @@ def leaderboard(
     shown = there[:rows]
     metric = result.objective.metric
     title = f"{escape(result.name)}: {len(shown)} of {plural(len(there), 'trial')}, by {metric}"
+    front = {trial.number for trial in result.front} if result.objectives[1:] else set()
+    title += " (* on the front)" if front else ""
     view = Table(title=title, title_justify="left", title_style="bold")
     for name in ("#", "trial"):
         view.add_column(name, justify="right")
     view.add_column(metric, justify="right", style="bold", no_wrap=True)
+    for objective in result.objectives[1:]:
+        view.add_column(objective.metric, justify="right")
     if test:
         view.add_column(metric.replace("val/", "test/"), justify="right")
     view.add_column("state")
@@ -73,7 +79,9 @@ def leaderboard(
     view.add_column("what the search chose", overflow="fold")
     for rank, trial in enumerate(shown, 1):
         spread = f" +- {number(trial.spread)}" if trial.spread is not None else ""
-        cells = [str(rank), str(trial.number), f"{number(trial.value)}{spread}"]
+        star = "* " if trial.number in front else ""
+        cells = [str(rank), f"{star}{trial.number}", f"{number(trial.value)}{spread}"]
+        cells += map(number, other_values(result, trial))
         if test:
             cells.append(number(test.get(trial.number)))
         style = STYLES.get(trial.state, "")
@@ -98,13 +106,26 @@ def table(result: SweepResult) -> dict[str, Any]:
     """All trials as {"columns": [...], "data": [[...], ...]}, from best to worst."""
     names = shared_names(result)
     metric = result.objective.metric
-    columns = ["rank", "trial", "state", metric, "best_epoch", "epochs", "hours", "error"]
+    columns = ["rank", "trial", "state", metric, *(o.metric for o in result.objectives[1:])]
+    columns += ["best_epoch", "epochs", "hours", "error"]
     data = [
-        [rank, t.number, t.state.value, t.value, t.best_epoch, t.epochs, t.seconds / 3600, t.error]
+        [rank, t.number, t.state.value, t.value, *other_values(result, t)]
+        + [t.best_epoch, t.epochs, t.seconds / 3600, t.error]
         + [t.params.get(name) for name in names]
         for rank, t in enumerate(ranking(result), 1)
     ]
     return {"columns": columns + names, "data": data}
+
+
+def other_values(result: SweepResult, trial: TrialResult) -> list[float | None]:
+    """The values of the objectives after the first; None where there are none (yet)."""
+    return list(trial.values[1:]) or [None] * len(result.objectives[1:])
+
+
+def others_said(result: SweepResult, trial: TrialResult) -> str:
+    """The values of the objectives after the first, to follow the first in a sentence."""
+    said = zip(result.objectives[1:], trial.values[1:], strict=False)
+    return "".join(f", {objective.metric} {value:.4f}" for objective, value in said)
 
 
 def chosen(params: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
         shown = [{**t.to_json(), "folder": str(study.trial_folder(t.number))} for t in chosen]
         print(json.dumps(shown if args.top else shown[0]))
         return 0
-    from dashboards.leaderboard import state_word
+    from dashboards.leaderboard import others_said, state_word
 
     metric = study.spec.objective.metric
     driven = driver_of(study.folder) is not None
@@ -58,7 +58,9 @@ def main(args: argparse.Namespace) -> int:
         value = "no value" if trial.value is None else f"{metric} {trial.value:.4f}"
         spread = f" +- {trial.spread:.4f} over {len(trial.repeats)} seeds" if trial.spread else ""
         where = f" at epoch {trial.best_epoch} of {trial.epochs}" if trial.best_epoch else ""
-        print(f"trial {trial.number} ({state_word(trial, driven=driven)}): {value}{spread}{where}")
+        state = state_word(trial, driven=driven)
+        others = others_said(result, trial)
+        print(f"trial {trial.number} ({state}): {value}{spread}{others}{where}")
         for name, chosen_value in trial.params.items():
             print(f"  {name}: {chosen_value}")
         print(f"  folder: {study.trial_folder(trial.number)}")

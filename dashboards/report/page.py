@@ -15,7 +15,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from dashboards.leaderboard import duration, ranking, short, value
+from dashboards.leaderboard import duration, other_values, ranking, short, value
 from dashboards.report.evidence import Evidence, Trial
 from dashboards.report.shapes import Figure, colour
 from sweeps.types import TrialState
@@ -171,9 +171,11 @@ def _leaderboard(evidence: Evidence) -> str:
     by_number = {t.number: t for t in evidence.trials}
     ranked = [by_number[r.number] for r in ranking(evidence.result)]
     test = sorted({name for t in ranked for name in t.test})
-    heads = ["#", "trial", evidence.objective.metric, *test, "state", "model", "epochs", "time"]
+    metrics = [o.metric for o in evidence.objectives]
+    heads = ["#", "trial", *metrics, *test, "state", "model", "epochs", "time"]
     names = [name for name in evidence.names if name != "model.name"]  # has a column already
-    rows = [_row(rank, trial, test, names) for rank, trial in enumerate(ranked, 1)]
+    others = {t.number: other_values(evidence.result, t.result) for t in ranked}
+    rows = [_row(i, t, others[t.number], test, names) for i, t in enumerate(ranked, 1)]
     head = "".join(f"<th>{escape(h)}</th>" for h in [*heads, *map(short, names)])
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     table = f'<div class="scroll"><table data-rows="{ROWS}">{body}</table></div>'
@@ -183,7 +185,13 @@ def _leaderboard(evidence: Evidence) -> str:
     return f'<h2>Best trials</h2><div class="card">{table}{more}</div>'
 
 
-def _row(rank: int, trial: Trial, test: Sequence[str], names: Sequence[str]) -> str:
+def _row(
+    rank: int,
+    trial: Trial,
+    others: Sequence[float | None],
+    test: Sequence[str],
+    names: Sequence[str],
+) -> str:
     result = trial.result
     epochs = str(result.epochs)
     if result.best_epoch not in (None, result.epochs):
@@ -192,8 +200,7 @@ def _row(rank: int, trial: Trial, test: Sequence[str], names: Sequence[str]) -> 
     cells = [_number(rank, str(rank)), _number(trial.number, str(trial.number))]
     scored = "-" if result.value is None else f"{result.value:.4f}{spread}"
     cells.append(_number(result.value, scored))
-    for name in test:
-        score = trial.test.get(name)
+    for score in (*others, *map(trial.test.get, test)):
         cells.append(_number(score, "" if score is None else f"{score:.4f}"))
     state = result.state.value
     cells.append(f'<td><span class="state {state}">{state}</span></td>')

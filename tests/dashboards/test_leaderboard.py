@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from dashboards.leaderboard import brief, duration, leaderboard, ranking, table
+from dashboards.leaderboard import brief, duration, leaderboard, others_said, ranking, table
 from sweeps.types import Objective, SweepResult, TrialResult, TrialState
 
 RESULT = SweepResult(
@@ -64,6 +64,28 @@ def test_seeds_are_shown_as_their_mean_and_spread() -> None:
     Console(file=out, width=160).print(leaderboard(result))
     assert "seeds: 1 of 1 trial," in out.getvalue()
     assert "0.5000 +- 0.3536" in out.getvalue()
+
+
+def test_every_objective_is_shown_and_the_front_is_marked() -> None:
+    objectives = (Objective(), Objective(metric="val/loss", mode="min"))
+    done = {"state": TrialState.COMPLETED}
+    trials = (
+        TrialResult(number=0, value=0.5, values=(0.5, 0.125), **done),
+        TrialResult(number=1, value=0.75, values=(0.75, 0.25), **done),
+        TrialResult(number=2, value=0.25, values=(0.25, 0.375), **done),
+        TrialResult(number=3, state=TrialState.RUNNING),
+    )
+    result = SweepResult(name="two", objective=objectives[0], objectives=objectives, trials=trials)
+    out = StringIO()
+    Console(file=out, width=160).print(leaderboard(result))
+    assert "by val/accuracy (* on the front)" in out.getvalue()
+    rows = [[c.strip() for c in line.split("│")[2:5]] for line in out.getvalue().splitlines()[4:8]]
+    assert rows[:2] == [["* 1", "0.7500", "0.2500"], ["* 0", "0.5000", "0.1250"]]
+    assert rows[2:] == [["2", "0.2500", "0.3750"], ["3", "-", "-"]]
+    assert others_said(result, trials[1]) == ", val/loss 0.2500"
+    plain = table(result)
+    assert plain["columns"][3:5] == ["val/accuracy", "val/loss"]
+    assert [row[3:5] for row in plain["data"]][1:] == [[0.5, 0.125], [0.25, 0.375], [None, None]]
 
 
 def test_an_error_is_cut_short_and_is_no_markup() -> None:

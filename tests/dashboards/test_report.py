@@ -93,6 +93,7 @@ def test_two_objectives_have_a_front(tmp_path: Path) -> None:
         path.write_text(json.dumps(result))
     text, _ = page(tmp_path, "searched")
     assert "Pareto front" in titles(text)
+    assert "<th>params</th>" in text and ">3000.0000</td>" in text
 
 
 @pytest.mark.parametrize("trials", [0, 1])

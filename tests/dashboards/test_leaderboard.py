@@ -79,7 +79,8 @@ def test_every_objective_is_shown_and_the_front_is_marked() -> None:
     out = StringIO()
     Console(file=out, width=160).print(leaderboard(result))
     assert "by val/accuracy (* on the front)" in out.getvalue()
-    rows = [[c.strip() for c in line.split("│")[2:5]] for line in out.getvalue().splitlines()[4:8]]
+    lines = [line.split("\u2502") for line in out.getvalue().splitlines()[4:8]]
+    rows = [[cell.strip() for cell in line[2:5]] for line in lines]
     assert rows[:2] == [["* 1", "0.7500", "0.2500"], ["* 0", "0.5000", "0.1250"]]
     assert rows[2:] == [["2", "0.2500", "0.3750"], ["3", "-", "-"]]
     assert others_said(result, trials[1]) == ", val/loss 0.2500"

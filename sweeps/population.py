@@ -93,8 +93,10 @@ class Population:
         """Let the worst take over the best; False if there is nobody to take over."""
         key = f"generation:{generation}"
         noted = self._ledger.attrs().get(key)
-        if noted is None:
-            noted = {"moves": self._decide(generation, members), "done": False}
+        newest = max(member.number for member in members)
+        if noted is None or (noted["done"] and noted["newest"] < newest):  # by an extension
+            moves = self._decide(generation, members)
+            noted = {"moves": moves, "newest": newest, "done": False}
             self._ledger.set(key, noted)
         if noted["done"]:
             return True

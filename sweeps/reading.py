@@ -71,7 +71,7 @@ class SpecReader:
             resources=resources,
             seed=self._whole("seed", 0, low=0),
             where=where,
-            repeat=self._repeat(),
+            repeat=self._repeat(search),
             baselines=self._baselines(),
             warm_start=self._texts("from"),
             storage=self._storage(),
@@ -156,7 +156,7 @@ class SpecReader:
             except ValueError as error:
                 raise self._error(at, str(error)) from error
 
-    def _repeat(self) -> int:
+    def _repeat(self, search: Search) -> int:
         value = self._data.get("repeat")
         if value is None:
             return 1
@@ -165,6 +165,8 @@ class SpecReader:
         seeds = value["seeds"]
         if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
             raise self._error(("repeat", "seeds"), f"wants a whole number >= 1, got {seeds!r}.")
+        if seeds > 1 and search.sampler["name"] == "pbt":
+            raise self._error(("repeat",), "pbt changes settings on the way: nothing to repeat.")
         return seeds
 
     def _baselines(self) -> tuple[str, ...]:

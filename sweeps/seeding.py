@@ -116,6 +116,8 @@ def add_configuration(ledger: Ledger, config: Mapping[str, Any], *, label: str) 
         attrs = record.attributes(point, ledger.spec.seed, label)
         ledger.enqueue_point(sampled, point, attrs)
         return
+    if ledger.spec.search.sampler["name"] == "pbt":
+        raise StudyError(f"{label}: no point of this space, and pbt's members are all of one kind.")
     plain: dict[str, Any] = json.loads(json.dumps(config))
     outside = Point(plain, {}, {}, {}, {})
     attrs = {**record.attributes(outside, ledger.spec.seed, label), record.OUTSIDE: True}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from optuna.samplers import BaseSampler, RandomSampler
 
+from s4core import TrainConfig
 from s4core.config import config
 
 from ..space import Space
@@ -22,7 +23,8 @@ from ..types import Objective
 class Options:
     """interval: epochs of a generation. quantile: share of the members that take over, and of those
     that are taken from. resample: probability that a setting is drawn anew; otherwise a number is
-    multiplied by 1 / factor or factor, and a choice moves to a neighbour.
+    multiplied by 1 / factor or factor, and a choice moves to a neighbour. Members are not pruned,
+    and train.patience does not stop them.
     """
 
     interval: int = 1
@@ -53,6 +55,10 @@ def check(options: Options, space: Space, objectives: Sequence[Objective]) -> No
         raise ValueError("pbt wants a range in train.")
     if "train.epochs" in names or "train.batch_size" in names:
         raise ValueError("pbt wants the same epochs and batch_size for all members.")
+    given = next(space.corners()).config["train"].get("epochs")
+    epochs = given if isinstance(given, int) else TrainConfig().epochs
+    if options.interval >= epochs:
+        raise ValueError(f"pbt wants interval < epochs, got {options.interval} and {epochs}.")
 
 
 def build(options: Options, space: Space, seed: int) -> BaseSampler:

@@ -10,7 +10,16 @@ import torch
 
 import sweeps
 from s4core.train.report import EpochReport
-from sweeps import Finished, Outcome, Study, TrialResult, TrialSpec, TrialState, population
+from sweeps import (
+    Finished,
+    Outcome,
+    Study,
+    StudyError,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+    population,
+)
 from sweeps.ledger import Ledger
 from sweeps.trial import read_metrics
 
@@ -164,6 +173,26 @@ def test_a_driver_killed_while_the_members_end_leaves_a_sweep_that_goes_on(
     assert [t.state for t in second.result().trials[:4]] == [TrialState.FAILED] * 4
 
 
+def test_members_that_an_extension_adds_take_over_one_another(load: Load, tmp_path: Path) -> None:
+    study = Study.create(load(TEXT), tmp_path)
+    study.recover()
+    while isinstance(spec := study.ask(), TrialSpec):
+        run(study, spec, value=spec.number / 10)
+    study.extend(4)
+    while isinstance(spec := study.ask(), TrialSpec):
+        run(study, spec, value=spec.number / 10)
+    lineage = study.ledger.trial(4).user_attrs["lineage"]
+    assert [(m["generation"], m["from"]) for m in lineage] == [(1, 7), (2, 7)]
+    first = study.ledger.trial(0).user_attrs["lineage"]
+    assert [(m["generation"], m["from"]) for m in first] == [(1, 3), (2, 3)]
+
+
+def test_a_preset_of_another_model_is_no_member(load: Load, tmp_path: Path) -> None:
+    study = Study.create(load(TEXT), tmp_path)
+    with pytest.raises(StudyError, match="lra/listops/s4d-lin: no point of this space"):
+        study.enqueue_preset("lra/listops/s4d-lin")
+
+
 def test_a_population_trains_for_real(load: Load, tmp_path: Path) -> None:
     spec = load(TEXT.replace("epochs: 6", "epochs: 3").replace("interval: 2", "interval: 1"))
     result = sweeps.run_inline(spec, tmp_path)
@@ -184,6 +213,9 @@ def test_a_population_trains_for_real(load: Load, tmp_path: Path) -> None:
         ("n_layers: 1", "n_layers: {choice: [1, 2]}", "pbt varies settings of train only"),
         ("epochs: 6", "epochs: {int: [5, 6]}", "pbt wants the same epochs and batch_size"),
         ("interval: 2", "interval: 0", "need interval >= 1, got 0."),
+        ("interval: 2", "interval: 6", "search.sampler: pbt wants interval < epochs, got 6"),
+        ("trials: 4", "trials: 4, pruner: asha", "search.pruner: need pruner none beside pbt"),
+        ("name: pbt\n", "name: pbt\nrepeat: {seeds: 2}\n", "repeat: pbt .* nothing to repeat"),
     ],
 )
 def test_what_pbt_cannot_vary_is_refused(load: Load, old: str, new: str, said: str) -> None:

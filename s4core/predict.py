@@ -55,7 +55,10 @@ class Predictor:
         with torch.no_grad():
             for rows in self._parts(len(x)):
                 part = self._tensor(x[rows])
-                part = part.long() if self.shape.tokens else part.float()
+                if not self.shape.tokens:
+                    part = part.float()
+                elif not part.is_floating_point():  # numbers are no tokens: the model says so
+                    part = part.long()
                 n = None if lengths is None else self._tensor(lengths[rows])
                 steps = None if dt is None else self._tensor(dt[rows]).float()
                 y = self._model(part, lengths=n, rate=rate, dt=steps)

@@ -89,10 +89,21 @@ class Encoder(nn.Module):
         if self.kind == "identity":
             return x
         if self.kind == "embedding":
-            return F.embedding(x, self.embedding.weight)
+            return _rows(self.embedding.weight, x)
         if self.kind == "onehot":
-            return F.embedding(x, self.linear.weight.t()) + self.linear.bias
+            return _rows(self.linear.weight.t(), x) + self.linear.bias
         return F.linear(x, self.linear.weight, self.linear.bias)
+
+
+def _rows(table: Tensor, tokens: Tensor) -> Tensor:
+    """The row of each token; ValueError for one that has none (a GPU dies of it)."""
+    try:
+        return F.embedding(tokens, table)
+    except IndexError as error:
+        raise ValueError(
+            f"want tokens from 0 to {len(table) - 1}, got some from {int(tokens.min())} to "
+            f"{int(tokens.max())}."
+        ) from error
 
 
 def _sinusoids(length: int, d_model: int) -> Tensor:

@@ -48,3 +48,11 @@ def test_irregular_steps_come_with_their_times(tmp_path):
     assert Predictor(tmp_path, device="cpu").needs_dt
     with pytest.raises(ValueError, match="pass dt"):
         Predictor(tmp_path, device="cpu")(x)
+
+
+def test_numbers_are_not_taken_for_tokens(tmp_path):
+    keep(tmp_path, TaskShape(d_input=5, d_output=2, length=9, tokens=True))
+    predict = Predictor(tmp_path, device="cpu")
+    assert predict(np.ones((3, 9), np.uint8)).shape == (3, 2)
+    with pytest.raises(ValueError, match="want x of .* tokens, got .* of torch.float64"):
+        predict(np.full((3, 9), 0.5))

@@ -156,7 +156,10 @@ def test_every_parameter_gets_a_finite_gradient(name):
 def test_tokens_are_embedded(name):
     shape = TaskShape(d_input=7, d_output=2, length=16, tokens=True)
     for encoder in ("auto", "onehot"):
-        assert make(name, shape, encoder=encoder)(inputs(shape)).shape == (2, 2)
+        model = make(name, shape, encoder=encoder)
+        assert model(inputs(shape)).shape == (2, 2)
+        with pytest.raises(ValueError, match="want tokens from 0 to 6, got some from 1 to 7"):
+            model(torch.tensor([[1, 7], [2, 3]]))
 
 
 def test_padding_beyond_the_length_changes_nothing(name):

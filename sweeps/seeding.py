@@ -163,7 +163,28 @@ def fix(space: Space, values: Mapping[str, Any]) -> dict[str, Scalar]:
             drawn = {n.sampled_as for n in normals.values()}
             raise StudyError(_no_parameter(name, sorted({*distributions, *normals} - drawn)))
         fixed[name] = _inside_of(name, distributions[name], value)
+    for name in fixed:
+        _need_its_block(name, space, fixed)
     return fixed
+
+
+def _need_its_block(name: str, space: Space, fixed: Mapping[str, Scalar]) -> None:
+    """Refuse a value that a trial with these choices need not have, and so would do without."""
+    agreeing = [
+        point
+        for point in space.corners()
+        if all(
+            point.params.get(other) in (None, value)
+            for other, value in fixed.items()
+            if isinstance(point.distributions.get(other), CategoricalDistribution)
+        )
+    ]
+    if all(name in point.distributions for point in agreeing):
+        return
+    has_it = next(point for point in space.corners() if name in point.distributions)
+    parents = [other for other in has_it.distributions if name.startswith(f"{other}.")]
+    given = " ".join(f"{other}={has_it.params[other]}" for other in parents)
+    raise StudyError(f"{name}: not every block has it; give {given} too.")
 
 
 def _inside_of(name: str, distribution: BaseDistribution, value: Any) -> Scalar:

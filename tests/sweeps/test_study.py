@@ -188,6 +188,7 @@ def test_a_trial_that_was_stopped_by_hand_may_be_continued(
         ({"train.lrr": 1}, "no parameter 'train.lrr': .*Did you mean 'train.lr'"),
         ({"train.lr": 7.0}, "train.lr: 7.0 is outside of"),
         ({"model": "s5"}, "model: 's5' is outside of"),
+        ({"model.s4d.init": "inv"}, "model.s4d.init: not every block has it; give model=s4d too"),
     ],
 )
 def test_an_enqueued_value_must_be_in_the_space(

@@ -1,4 +1,7 @@
-"""CMA-ES (Hansen 2016): continuous parameters that interact; choices are drawn at random."""
+"""CMA-ES (Hansen 2016): continuous parameters that interact; choices are drawn at random.
+
+So are parameters that exist only in some blocks.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,13 @@ def check(options: Options, space: Space, objectives: Sequence[Objective]) -> No
     """Refuse several objectives, and a space without two numbers."""
     if len(objectives) > 1:
         raise ValueError("cmaes has one objective; with several, use tpe or nsga2.")
-    numbers = {n for p in space.corners() for n, d in p.distributions.items() if is_number(d)}
+    numbers = set.intersection(
+        *({n for n, d in p.distributions.items() if is_number(d)} for p in space.corners())
+    )
     if len(numbers) < 2:
-        raise ValueError(f"cmaes wants two or more numeric ranges, the space has {len(numbers)}.")
+        raise ValueError(
+            f"cmaes wants two or more numeric ranges that all trials have, got {len(numbers)}."
+        )
 
 
 def build(options: Options, space: Space, seed: int) -> BaseSampler:

@@ -166,3 +166,13 @@ def test_a_space_that_a_sampler_cannot_search_is_refused_when_read(
 ) -> None:
     with pytest.raises(sweeps.SpecError, match=said):
         load(CONDITIONAL.format(name="s", sampler=sampler, trials=1, **ranges))
+
+
+def test_cmaes_wants_numbers_that_no_block_lacks(load: Load) -> None:
+    ranges = {"lr": CONTINUOUS["lr"], "decay": "0.1"}
+    text = CONDITIONAL.format(name="s", sampler="cmaes", trials=1, **ranges)
+    load(text)
+    blocks = text.replace("n_layers: {int: [1, 3]}", "n_layers: 1")
+    blocks = blocks.replace("{choice: [0.0, 0.1]}", "{uniform: [0.0, 0.1]}")
+    with pytest.raises(sweeps.SpecError, match="numeric ranges that all trials have, got 1"):
+        load(blocks)

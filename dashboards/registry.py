@@ -35,7 +35,9 @@ def register(
     if number is None:
         raise DashboardError(f"sweep {name!r} has no trial with a value yet.")
     folder, spec = record.trial(number).folder, record.trial(number).spec()
-    if spec is None or not (folder / "best.pt").exists():
+    if spec is None:
+        raise DashboardError(f"sweep {name!r} has no trial {number} that has begun.")
+    if not (folder / "best.pt").exists():
         raise DashboardError(f"trial {number} of sweep {name!r} has no best.pt.")
     sync(home, name)
     uri = default_uri(home)

@@ -69,6 +69,8 @@ def test_a_trial_without_a_checkpoint_is_refused(home: Path) -> None:
     (folder / "trials" / "0000" / "best.pt").unlink()
     with pytest.raises(DashboardError, match=r"trial 0 of sweep 'demo' has no best\.pt"):
         register(home, "demo")
+    with pytest.raises(DashboardError, match="sweep 'demo' has no trial 7 that has begun"):
+        register(home, "demo", trial=7)
     shutil.rmtree(folder / "trials" / "0000")
     with pytest.raises(DashboardError, match="no trial with a value"):
         register(home, "demo")

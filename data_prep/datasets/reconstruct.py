@@ -36,7 +36,8 @@ class Options(synthetic.Signals):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < 2 * self.l_mem <= self.length:
-            raise ValueError(f"need 0 < 2 l_mem <= length = {self.length}, got {self.l_mem}.")
+            most = self.length // 2
+            raise ValueError(f"need 1 <= l_mem <= length / 2 = {most}, got {self.l_mem}.")
         cycles = self.freq * self.l_mem * self.dt
         if cycles < 1:
             raise ValueError(f"need freq * l_mem * dt >= 1, got {cycles:g}.")

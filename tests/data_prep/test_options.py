@@ -34,6 +34,7 @@ from data_prep.options import stored_options
             "listops: need 0 <= min_length < max_length - 1, got 500 and 200.",
         ),
         ("copying", {"l_memorize": 0}, "copying: need l_memorize >= 1, got 0."),
+        ("reconstruct", {"l_mem": 2000}, "reconstruct: need 1 <= l_mem <= length / 2 = 1000, got"),
         ("delay", {"freq": 0.125}, "delay: need freq * length * dt >= 1, got 0.5."),
         ("no_such_lab.foo", {}, "cannot import the data set 'no_such_lab.foo': No module named"),
         ("json.decoder", {}, "the module 'json.decoder' has no CARD, so it is no data set."),

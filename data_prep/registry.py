@@ -15,6 +15,7 @@ glance(raw)                               of files that users bring: raises Data
 sizes(options) -> {split: rows}           of a generated data set, together with
 generate(options, split, shard) -> rows   which replaces `examples`; shards are independent streams
 SHARD_ROWS: int                           how many rows a shard has
+DISTINCT: bool                            whether a row that was drawn before is drawn anew
 view(stored) -> View                      how stored rows become batches
 RAW                                       the name of its raw folder (default: its own)
 STORED_AS                                 the data set whose prepared files this one is a view of

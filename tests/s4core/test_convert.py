@@ -86,6 +86,16 @@ def test_a_block_tuned_to_another_length_is_tuned_anew(dtype):
     assert_close(block(values["x"].to(dtype)), values["y"])
 
 
+def test_a_block_in_eval_mode_sees_how_the_weights_are_damped():
+    _, state, _ = load("s4block_dplr")
+    block = s4_block()
+    convert.load_s4_block(block, state)
+    assert block.mixer.ssm.is_damped
+    state["layer.kernel.A_real"] = np.full((4, 4), -9.0)  # -Re A = exp(-9)
+    convert.load_s4_block(block, state)
+    assert not block.mixer.ssm.is_damped
+
+
 @pytest.mark.parametrize("prefix", ["", "layer."])
 @pytest.mark.parametrize(
     ("name", "fields"),

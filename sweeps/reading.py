@@ -155,6 +155,9 @@ class SpecReader:
                 module.check(made, space, objectives)
             except ValueError as error:
                 raise self._error(at, str(error)) from error
+        if search.sampler["name"] == "pbt" and search.pruner["name"] != "none":
+            why = "pbt moves its worst members itself; use pruner: none."
+            raise self._error(("search", "pruner"), why)
 
     def _repeat(self, search: Search) -> int:
         value = self._data.get("repeat")

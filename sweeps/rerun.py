@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import yaml
 
 from .files import plain
+from .population import LINEAGE
 from .study import Study
 
 
@@ -17,6 +18,7 @@ def rerun_yaml(study: Study, number: int, *, ran_with: Mapping[str, str] | None 
     differs.
     """
     trial = study.trial_spec(number)
+    is_member = study.spec.search.sampler["name"] == "pbt"
     objectives = [plain(o) for o in study.spec.objectives]
     several = {"objectives": objectives} if len(objectives) > 1 else {"objective": objectives[0]}
     tree = {
@@ -24,11 +26,14 @@ def rerun_yaml(study: Study, number: int, *, ran_with: Mapping[str, str] | None 
         **several,
         "data": plain(trial.data),
         "model": plain(trial.model),
-        "train": plain(trial.train),
+        "train": {**plain(trial.train), **({"patience": None} if is_member else {})},
         "seed": trial.seed,
         "search": {"sampler": "grid", "trials": 1},
         "resources": {k: v for k, v in plain(study.spec.resources).items() if v not in (None, {})},
         **({"ran_with": dict(ran_with)} if ran_with else {}),
     }
-    head = f"# Trial {number} of sweep {study.spec.name}, as it was run.\n"
+    moves = study.ledger.trial(number).user_attrs.get(LINEAGE, [])
+    over = ", ".join(str(move["from"]) for move in moves)
+    how = f"with its last settings; its weights it took over from trial {over}"
+    head = f"# Trial {number} of sweep {study.spec.name}, {how if moves else 'as it was run'}.\n"
     return head + yaml.safe_dump(tree, sort_keys=False)

@@ -52,8 +52,6 @@ class Search:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"need {name} > 0, got {value}.")
-        if self.sampler["name"] == "pbt" and self.pruner["name"] != "none":
-            raise ValueError("need pruner none beside pbt, which moves its worst members itself.")
 
 
 @config

@@ -21,6 +21,7 @@ from sweeps import (
     population,
 )
 from sweeps.ledger import Ledger
+from sweeps.rerun import rerun_yaml
 from sweeps.trial import read_metrics
 
 Load = Callable[..., sweeps.SweepSpec]
@@ -194,7 +195,8 @@ def test_a_preset_of_another_model_is_no_member(load: Load, tmp_path: Path) -> N
 
 
 def test_a_population_trains_for_real(load: Load, tmp_path: Path) -> None:
-    spec = load(TEXT.replace("epochs: 6", "epochs: 3").replace("interval: 2", "interval: 1"))
+    text = TEXT.replace("epochs: 6", "epochs: 3\n  patience: 1")
+    spec = load(text.replace("interval: 2", "interval: 1"))
     result = sweeps.run_inline(spec, tmp_path)
     assert [(t.state, t.epochs) for t in result.trials] == [(TrialState.COMPLETED, 3)] * 4
     study = Study.open("pbt", tmp_path)
@@ -205,6 +207,10 @@ def test_a_population_trains_for_real(load: Load, tmp_path: Path) -> None:
         assert len(state["reports"]) == 3
         lines = read_metrics(study.trial_folder(trial.number))
         assert [line["epoch"] for line in lines] == [1, 2, 3]
+        again = rerun_yaml(study, trial.number)
+        donors = ", ".join(str(move["from"]) for move in trial.user_attrs["lineage"])
+        assert again.splitlines()[0].endswith(f"its weights it took over from trial {donors}.")
+        assert load(again).train["patience"] is None
 
 
 @pytest.mark.parametrize(
@@ -214,7 +220,7 @@ def test_a_population_trains_for_real(load: Load, tmp_path: Path) -> None:
         ("epochs: 6", "epochs: {int: [5, 6]}", "pbt wants the same epochs and batch_size"),
         ("interval: 2", "interval: 0", "need interval >= 1, got 0."),
         ("interval: 2", "interval: 6", "search.sampler: pbt wants interval < epochs, got 6"),
-        ("trials: 4", "trials: 4, pruner: asha", "search.pruner: need pruner none beside pbt"),
+        ("trials: 4", "trials: 4, pruner: asha", "search.pruner: pbt moves .* use pruner: none"),
         ("name: pbt\n", "name: pbt\nrepeat: {seeds: 2}\n", "repeat: pbt .* nothing to repeat"),
     ],
 )

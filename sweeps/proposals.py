@@ -37,12 +37,14 @@ class Proposals:
         self._storage = storage
         self._where = [Expression(text) for text in spec.where]
         # Another driver of the same sweep must not draw the same numbers again.
-        seed = (spec.search.seed * 1_000_003 + drawn) % 2**31
+        first = spec.search.seed * 1_000_003 % 2**31
+        seed = (first + drawn) % 2**31
         self._random = RandomSampler(seed=seed)
         self._rng = random.Random(seed)
         module = catalog.load("samplers", spec.search.sampler["name"])
         options = module.Options(**options_of(spec.search.sampler))
-        self.sampler: BaseSampler = module.build(options, spec.space, seed)
+        goes_on = getattr(module, "GOES_ON", False)
+        self.sampler: BaseSampler = module.build(options, spec.space, first if goes_on else seed)
 
     def draw(self, seen: Collection[str], *, number: int) -> Draft:
         """Draft a trial; raises Exhausted when everything in the space has been tried."""

@@ -15,6 +15,9 @@ from s4core.config import config
 from ..space import Space, is_number
 from ..types import Objective
 
+# The study knows how far the sequence of its seed is: another driver goes on with it.
+GOES_ON = True
+
 
 @config
 class Options:

@@ -74,6 +74,20 @@ def test_proposals_are_new_points_of_the_space_and_a_new_driver_goes_on(
         assert spec.space.at(spec.space.fit(config)).config == config
 
 
+@pytest.mark.parametrize("scramble", ["true", "false"])
+def test_a_new_driver_goes_on_with_the_sequence(load: Load, tmp_path: Path, scramble: str) -> None:
+    """Points of two scrambled sequences fill a space no more evenly than chance."""
+    sampler = f"{{name: qmc, scramble: {scramble}}}"
+    drawn = []
+    for name in ("whole", "resumed"):
+        text = CONDITIONAL.format(name=name, sampler=sampler, trials=8, **CONTINUOUS)
+        study = Study.create(load(text), tmp_path)
+        specs = play(study, most=4)
+        study = Study.open(name, tmp_path) if name == "resumed" else study
+        drawn.append([spec.train["lr"] for spec in specs + play(study, most=4)])
+    assert drawn[0] == drawn[1]
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", "random", "qmc", "gp", "grid"])
 def test_several_objectives_end_in_a_front(load: Load, tmp_path: Path, sampler: str) -> None:
     text = CONDITIONAL.format(name="s", sampler=sampler, trials=12, **CONTINUOUS)

@@ -93,10 +93,11 @@ class SpecReader:
             return (self._objective(self._data.get("objective", {}), ("objective",)),)
         listed = self._data["objectives"]
         if "objective" in self._data or not isinstance(listed, list) or len(listed) < 2:
-            raise self._error(
-                ("objectives",), "wants a list of two or more, in place of objective."
-            )
-        return tuple(self._objective(o, ("objectives", i)) for i, o in enumerate(listed))
+            raise self._error(("objectives",), "wants two or more in a list, not objective too.")
+        made = tuple(self._objective(o, ("objectives", i)) for i, o in enumerate(listed))
+        if len({objective.metric for objective in made}) < len(made):
+            raise self._error(("objectives",), "wants every metric once.")
+        return made
 
     def _objective(self, value: Any, at: Path_) -> Objective:
         if not isinstance(value, Mapping):

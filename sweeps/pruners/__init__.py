@@ -15,6 +15,7 @@ import s4core
 
 from .. import catalog
 from ..files import options_of
+from ..space import Space
 from ..spec import SweepSpec
 from ..types import Objective
 
@@ -25,13 +26,23 @@ def need_one_objective(objectives: Sequence[Objective]) -> None:
         raise ValueError("pruning needs a single objective; with several, use pruner: none.")
 
 
+def need_rung(first: int, space: Space) -> None:
+    """Refuse a first rung at which every trial has ended: nothing would ever be pruned."""
+    if first >= (epochs := most_epochs(space)):
+        raise ValueError(f"need a first rung before the last epoch, got {first} of {epochs}.")
+
+
+def most_epochs(space: Space) -> int:
+    """The most epochs that a trial may have."""
+    given = [point.config["train"].get("epochs") for point in space.corners()]
+    return max(e if isinstance(e, int) else s4core.TrainConfig().epochs for e in given)
+
+
 def pruner_of(spec: SweepSpec) -> BasePruner:
     """Make the pruner of a sweep, for trials of the most epochs that its space allows."""
     named = spec.search.pruner
     module = catalog.load("pruners", named["name"])
-    given = [point.config["train"].get("epochs") for point in spec.space.corners()]
-    epochs = max(e if isinstance(e, int) else s4core.TrainConfig().epochs for e in given)
     options = module.Options(**options_of(named))
-    pruner = module.build(options, epochs)
+    pruner = module.build(options, most_epochs(spec.space))
     assert isinstance(pruner, BasePruner)
     return pruner

@@ -12,7 +12,7 @@ from s4core.config import config
 
 from ..space import Space
 from ..types import Objective
-from . import need_one_objective
+from . import need_one_objective, need_rung
 
 
 @config
@@ -34,8 +34,10 @@ class Options:
 
 
 def check(options: Options, space: Space, objectives: Sequence[Objective]) -> None:
-    """Refuse several objectives."""
+    """Refuse several objectives, and rungs that no trial reaches."""
     need_one_objective(objectives)
+    if options.min_epochs is not None:
+        need_rung(options.min_epochs, space)
 
 
 def build(options: Options, epochs: int) -> BasePruner:

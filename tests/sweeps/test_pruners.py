@@ -78,6 +78,22 @@ def test_several_objectives_cannot_be_pruned(load: Load) -> None:
     text += "objectives: [{metric: val/accuracy}, {metric: val/loss, mode: min}]\n"
     with pytest.raises(sweeps.SpecError, match="pruning needs a single objective"):
         load(text)
+    twice = text.replace("{metric: val/loss, mode: min}", "{metric: val/accuracy}")
+    with pytest.raises(sweeps.SpecError, match="objectives: wants every metric once"):
+        load(twice)
+
+
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        "{name: asha, min_epochs: 9}",
+        "{name: sha, min_epochs: 3, factor: 2, early: 2}",
+        "{name: hyperband, min_epochs: 20}",
+    ],
+)
+def test_a_pruner_that_would_never_stop_a_trial_is_refused(load: Load, pruner: str) -> None:
+    with pytest.raises(sweeps.SpecError, match=r"first rung before the last epoch, got \d+ of 9"):
+        load(TEXT.format(pruner=pruner))
 
 
 def test_a_decision_is_the_same_for_a_driver_that_comes_later(load: Load, tmp_path: Path) -> None:

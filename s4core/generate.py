@@ -49,7 +49,8 @@ def generate(
     if not shape.tokens or shape.target != "step_class" or shape.d_output != shape.d_input:
         raise ValueError(
             "only a model of the next token generates: its task has tokens, the target step_class "
-            f"and as many outputs as tokens; got {shape}."
+            f"and as many outputs as tokens; got tokens={shape.tokens}, target={shape.target!r}, "
+            f"{shape.d_output} outputs of {shape.d_input}."
         )
     if prefix.ndim != 2 or prefix.shape[1] < 1:
         raise ValueError(f"want a prefix of (B, P) tokens, P >= 1, got {tuple(prefix.shape)}.")

@@ -70,7 +70,7 @@ def test_draws_follow_the_models_probabilities_cut_at_top_p():
 @pytest.mark.parametrize(
     ("shape", "prefix", "options", "text"),
     [
-        ({"target": "class"}, [[1]], {}, "only a model of the next token generates"),
+        ({"target": "class"}, [[1]], {}, "next token generates.*got tokens=True, target='class'"),
         ({"d_output": 5}, [[1]], {}, "only a model of the next token generates"),
         ({}, [[]], {}, "want a prefix of"),
         ({}, [[1]], {"temperature": -1.0}, "need temperature >= 0"),

@@ -31,7 +31,7 @@ MODEL = {"name": NAME}
 TRAIN = TrainConfig(epochs=4, batch_size=16, lr=0.02, warmup=0.5, weight_decay=0.05)
 
 
-def run(folder: Path, train: TrainConfig = TRAIN, **options) -> Iterator[EpochReport]:
+def run(folder: Path | str, train: TrainConfig = TRAIN, **options) -> Iterator[EpochReport]:
     return fit(MODEL, SHAPE, train, Waves(), folder, **options)
 
 
@@ -54,7 +54,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 
 def test_it_learns(tmp_path):
-    reports = list(run(tmp_path, TrainConfig(epochs=12, batch_size=8, lr=0.03)))
+    reports = list(run(str(tmp_path), TrainConfig(epochs=12, batch_size=8, lr=0.03)))
     assert [r.epoch for r in reports] == list(range(1, 13))
     assert reports[-1].stopped_by == "epochs"
     assert all(r.stopped_by is None for r in reports[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -217,25 +218,34 @@ def _surface(
 
 
 def pareto(evidence: Evidence) -> list[Figure]:
-    """Both objectives, and the trials that no other one beats in both."""
-    if len(evidence.objectives) < 2:
+    """Each two objectives, and the trials that no other one beats in all."""
+    objectives = evidence.objectives
+    done = [t for t in evidence.scored if len(t.result.values) == len(objectives)]
+    if len(objectives) < 2 or not done:
         return []
-    both = [t for t in evidence.scored if len(t.result.values) > 1]
-    if not both:
-        return []
-    first, second = evidence.objectives[:2]
-    x, y = ([t.result.values[i] for t in both] for i in (0, 1))
-    front = sorted((r.values[0], r.values[1]) for r in evidence.result.front if len(r.values) > 1)
-    line: dict[str, Any] = {"type": "scatter", "mode": "lines+markers", "name": "front"}
-    line["hoverinfo"] = "skip"
+    pairs = itertools.combinations(range(len(objectives)), 2)
+    return [_front(evidence, done, i, j) for i, j in pairs]
+
+
+def _front(evidence: Evidence, done: list[Trial], i: int, j: int) -> Figure:
+    first, second = evidence.objectives[i], evidence.objectives[j]
+    x, y = ([t.result.values[k] for t in done] for k in (i, j))
+    numbers = {r.number for r in evidence.result.front}
+    ahead = [t.result.values for t in done if t.result.number in numbers]
+    front = sorted((values[i], values[j]) for values in ahead)
+    # Of three objectives the front is a surface, of which a line would say nothing.
+    is_line = len(evidence.objectives) == 2
+    line: dict[str, Any] = {"type": "scatter", "name": "front", "hoverinfo": "skip"}
+    line["mode"] = "lines+markers" if is_line else "markers"
     line |= {"x": [p[0] for p in front], "y": [p[1] for p in front]}
     line |= {"line": {"dash": "dot", "color": "#9498a0"}, "marker": {"size": 14, "opacity": 0.4}}
     layout = {
         "xaxis": {"title": {"text": f"{first.metric} ({first.mode})"}},
         "yaxis": {"title": {"text": f"{second.metric} ({second.mode})"}},
     }
-    traces = [line, *points(evidence, both, x, y)]
-    return [Figure(section=SECTION, title="Pareto front", traces=traces, layout=layout)]
+    traces = [line, *points(evidence, done, x, y)]
+    title = "Pareto front" if is_line else f"Pareto front, {first.metric} and {second.metric}"
+    return Figure(section=SECTION, title=title, traces=traces, layout=layout)
 
 
 def _numbers(trials: Sequence[Trial]) -> list[int]:

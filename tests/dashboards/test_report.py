@@ -82,17 +82,34 @@ def test_nothing_of_a_sweep_can_become_a_tag() -> None:
     assert json.loads(written) == {"text": nasty["text"], "value": None}
 
 
-def test_two_objectives_have_a_front(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "others, fronts",
+    [
+        (["params"], ["Pareto front"]),
+        (
+            ["params", "seconds"],
+            [
+                "Pareto front, val/accuracy and params",
+                "Pareto front, val/accuracy and seconds",
+                "Pareto front, params and seconds",
+            ],
+        ),
+    ],
+)
+def test_several_objectives_have_a_front(
+    tmp_path: Path, others: list[str], fronts: list[str]
+) -> None:
     folder = sweep_folders.make_searched_sweep(tmp_path, trials=6)
     spec = json.loads((folder / "spec.json").read_text())
-    spec["objectives"].append({"metric": "params", "mode": "min"})
+    spec["objectives"] += [{"metric": name, "mode": "min"} for name in others]
     (folder / "spec.json").write_text(json.dumps(spec))
     for path in folder.glob("trials/*/result.json"):
         result = json.loads(path.read_text())
-        result["values"] += [1000.0 * result["number"]] if result["values"] else []
+        more = [1000.0 * result["number"] for _ in others]
+        result["values"] += more if result["values"] else []
         path.write_text(json.dumps(result))
     text, _ = page(tmp_path, "searched")
-    assert "Pareto front" in titles(text)
+    assert [title for title in titles(text) if "front" in title] == fronts
     assert "<th>params</th>" in text and ">3000.0000</td>" in text
 
 

@@ -83,7 +83,8 @@ class JsonLines:
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._pace.trial_started(spec)
-        self._write("started", {"number": spec.number, "params": dict(spec.params)})
+        what = {"number": spec.number, "params": dict(spec.params), "taken_over": spec.taken_over}
+        self._write("started", what)
 
     def trial_reported(self, number: int, report: EpochReport) -> None:
         self._pace.trial_reported(number, report)
@@ -128,7 +129,8 @@ class Lines:
     def trial_started(self, spec: TrialSpec) -> None:
         self._pace.trial_started(spec)
         chosen = f": {settings(spec.params)}" if spec.params else ""
-        self._write(f"trial {spec.number} started{chosen}")
+        begins = "started" if spec.taken_over is None else f"takes over trial {spec.taken_over}"
+        self._write(f"trial {spec.number} {begins}{chosen}")
 
     def trial_reported(self, number: int, report: EpochReport) -> None:
         self._pace.trial_reported(number, report)

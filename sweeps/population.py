@@ -71,7 +71,10 @@ class Population:
         epochs = min((_segments(trial) + 1) * self._options.interval, total)
         horizon = spec.train.get("schedule_epochs") or total
         train = {**spec.train, "epochs": epochs, "schedule_epochs": horizon, "patience": None}
-        return dataclasses.replace(spec, train=train)
+        lineage = trial.user_attrs.get(LINEAGE, [])
+        moved = lineage and lineage[-1]["generation"] == _segments(trial)
+        taken_over = lineage[-1]["from"] if moved else None
+        return dataclasses.replace(spec, train=train, taken_over=taken_over)
 
     def ended(self, trial: FrozenTrial, result: TrialResult) -> bool:
         """Note that a member has ended its generation; False if that was its last."""

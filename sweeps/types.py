@@ -52,7 +52,8 @@ class TrialSpec:
 
     data, model: a block with `name` and that data set's or model's own fields; train: the fields of
     s4core.TrainConfig; params: what the study chose, by dotted path (for tables and dashboards);
-    replicate_of: the trial whose configuration this one repeats with another seed.
+    replicate_of: the trial whose configuration this one repeats with another seed; taken_over: the
+    member of a population whose weights this one begins its generation with, if not its own.
     """
 
     sweep: str
@@ -64,6 +65,7 @@ class TrialSpec:
     seed: int
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     replicate_of: int | None = None
+    taken_over: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is the inverse."""

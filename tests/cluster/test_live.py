@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
 
 import pytest
-from told_sweep import KNOWN, play, report
+from told_sweep import KNOWN, play, report, spec
 
 from cluster.live import JsonLines, Lines
 from s4core.train.report import EpochReport
@@ -29,12 +30,18 @@ def test_lines_tell_the_story_without_control_characters() -> None:
 
 
 def test_a_trial_of_which_nothing_was_chosen_just_starts() -> None:
-    spec = TrialSpec(
+    plain = TrialSpec(
         sweep="x", number=3, data={}, model={}, train={}, objective=Objective(), seed=0, params={}
     )
     out = io.StringIO()
-    Lines(out, known=KNOWN, target=lambda: 8).trial_started(spec)
+    Lines(out, known=KNOWN, target=lambda: 8).trial_started(plain)
     assert out.getvalue() == "trial 3 started\n"
+
+
+def test_a_member_of_a_population_says_whose_weights_it_takes() -> None:
+    out, member = io.StringIO(), dataclasses.replace(spec(3), taken_over=1)
+    Lines(out, known=KNOWN, target=lambda: 8).trial_started(member)
+    assert out.getvalue() == "trial 3 takes over trial 1: n_layers=3, lr=0.00123\n"
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

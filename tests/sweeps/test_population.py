@@ -76,12 +76,14 @@ def test_the_worst_takes_over_the_best_with_varied_settings(load: Load, tmp_path
     assert middle.train["lr"] == specs[1].train["lr"]
     lineage = study.ledger.trial(0).user_attrs["lineage"]
     assert [(m["generation"], m["from"]) for m in lineage] == [(1, 3)]
+    assert [s.taken_over for s in again if isinstance(s, TrialSpec)] == [3, None, None, None]
     for i, spec in enumerate(again):
         assert isinstance(spec, TrialSpec)
         run(study, spec, value=i / 10)
     for _ in range(4):
         spec = study.ask()
         assert isinstance(spec, TrialSpec) and spec.train["epochs"] == 6
+        assert spec.taken_over is None or spec.number == 0
         assert run(study, spec, value=0.5).state is TrialState.COMPLETED
     assert isinstance(study.ask(), Finished)
     assert [t.epochs for t in study.result().trials] == [6, 6, 6, 6]

@@ -3,8 +3,8 @@
 A plain rfft of (B, H, 2L) writes and reads each spectrum from memory four times; blocks of two
 megabytes are 2.6 to 4.6 times faster.  Much smaller ones are slower again, because every call of an
 FFT plans anew, which takes as long as a dozen rows.  The backward is our own and saves only the
-input and the kernel's spectrum.  The kernel is circular, so that a bidirectional one costs no second
-FFT.  The FFT length is a pure function of the shape (not timed), so that reruns agree to the bit.
+input and the kernel's spectrum.  The kernel is circular, so that a bidirectional one costs no FFT
+more.  The FFT length is a pure function of the shape (not timed), so that reruns agree to the bit.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ def ray_running(address: str | None, *, cpus: int | None = None) -> Iterator[Non
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+        _keep_quiet()
     except (ConnectionError, TimeoutError, ValueError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"no Ray cluster answers at {address}: {text}") from error
@@ -78,6 +79,11 @@ def ray_running(address: str | None, *, cpus: int | None = None) -> Iterator[Non
         yield
     finally:
         ray.shutdown()
+
+
+def _keep_quiet() -> None:
+    """Keep Ray from printing of dead workers to stdout, into our lines, whatever it was told."""
+    ray._private.worker._worker_logs_enabled = False
 
 
 def _distant_home() -> dict[str, str]:
@@ -123,6 +129,7 @@ def _start(root: Path, cpus: int) -> None:
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=str(root),
             )
+            _keep_quiet()
             return
         except Exception as error:  # Ray raises its bare self for daemons that are slow to start
             ray.shutdown()

@@ -92,7 +92,7 @@ def test_mlflow_is_away_from_the_start_and_for_ever(
     uri = f"http://127.0.0.1:{any_port('127.0.0.1')}"
     with run(tmp_path, uri) as driver:
         assert driver.wait() == 0, driver.error
-        assert "`s4sweep sync tiny` helps" in driver.error
+        assert f"`s4sweep sync tiny --home {tmp_path}` helps" in driver.error
     check_record(tmp_path, "tiny", trials=4)
     with Driver(tmp_path, "status", "tiny", "--tracking-uri", uri, "--json") as status:
         assert status.wait() == 0

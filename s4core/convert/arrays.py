@@ -61,19 +61,18 @@ class Arrays:
                 f"{', ...' if len(left) > 5 else '.'}"
             )
 
-
-@contextlib.contextmanager
-def loading(module: nn.Module, arrays: Arrays) -> Iterator[None]:
-    """Load all of `arrays` into `module` inside; a load that fails leaves it as it was."""
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    try:
-        yield
-        arrays.done()
-    except BaseException:
-        module.load_state_dict(before)
-        raise
-    # Changes no value: systems look at what they were given whenever a state is loaded.
-    module.load_state_dict(module.state_dict())
+    @contextlib.contextmanager
+    def into(self, module: nn.Module) -> Iterator[None]:
+        """Load all of them into `module` inside; a load that fails leaves it as it was."""
+        before = {name: value.clone() for name, value in module.state_dict().items()}
+        try:
+            yield
+            self.done()
+        except BaseException:
+            module.load_state_dict(before)
+            raise
+        # Changes no value: systems look at what they were given whenever a state is loaded.
+        module.load_state_dict(module.state_dict())
 
 
 def _misfit(name: str, value: Tensor, shape: Sequence[int]) -> str:

@@ -12,14 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from s4core.convert.arrays import (
-    Arrays,
-    ConversionError,
-    assign,
-    assign_weight,
-    loading,
-    wanted,
-)
+from s4core.convert.arrays import Arrays, ConversionError, assign, assign_weight, wanted
 from s4core.nn.block import Block
 from s4core.nn.ssm_layer import SSMLayer
 from s4core.ssm.dense import DenseSSM
@@ -42,7 +35,7 @@ def load_lssl_layer(block: Block, state: Mapping[str, Any]) -> None:
     Raises ConversionError otherwise.
     """
     arrays = Arrays(state, ignore=tuple(f"transition.{name}" for name in _UNUSED))
-    with loading(wanted(block, Block), arrays):
+    with arrays.into(wanted(block, Block)):
         _block(block, arrays)
 
 

@@ -14,14 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from s4core.convert.arrays import (
-    Arrays,
-    ConversionError,
-    assign,
-    assign_linear,
-    loading,
-    wanted,
-)
+from s4core.convert.arrays import Arrays, ConversionError, assign, assign_linear, wanted
 from s4core.nn.block import Block
 from s4core.nn.feed_forward import Pointwise
 from s4core.nn.interpolate import Interpolated
@@ -45,14 +38,14 @@ def load_s4_model(model: SequenceModel, state: Mapping[str, Any]) -> None:
     Keys may begin with "model." (Lightning's), encoder.0, decoder.0.output_transform.
     """
     arrays = Arrays(state, ignore=_IGNORED)
-    with loading(wanted(model, SequenceModel), arrays):
+    with arrays.into(wanted(model, SequenceModel)):
         _model(model, arrays)
 
 
 def load_s4_backbone(backbone: Stack | UNet | Interpolated, state: Mapping[str, Any]) -> None:
     """Load a SequenceModel into a Stack, or a SaShiMi (standalone or not) into a UNet."""
     arrays = Arrays(state, ignore=_IGNORED)
-    with loading(wanted(backbone, nn.Module), arrays):
+    with arrays.into(wanted(backbone, nn.Module)):
         _backbone(backbone, arrays)
 
 
@@ -60,7 +53,7 @@ def load_s4_block(block: Block, state: Mapping[str, Any]) -> None:
     """Load a standalone S4Block, or S4ND with its pointwise layers, into a Block that has neither
     norm nor residual, as they have none."""
     arrays = Arrays(state, ignore=_IGNORED)
-    with loading(wanted(block, Block), arrays):
+    with arrays.into(wanted(block, Block)):
         _s4_block(block, arrays)
 
 
@@ -70,21 +63,21 @@ def load_s4_layer(layer: SSMLayer, state: Mapping[str, Any]) -> None:
     The layer then gives what the official one gives before its activation, (B, L, channels * H).
     """
     arrays = Arrays(state, ignore=_IGNORED)
-    with loading(wanted(layer, SSMLayer), arrays):
+    with arrays.into(wanted(layer, SSMLayer)):
         _layer(layer, arrays.below("layer." if "layer.D" in arrays else ""))
 
 
 def load_s4nd_layer(layer: S4ND, state: Mapping[str, Any]) -> None:
     """Load an S4ND module without pointwise layers (linear=True): D and kernel.0, kernel.1, ..."""
     arrays = Arrays(state, ignore=_IGNORED)
-    with loading(wanted(layer, S4ND), arrays):
+    with arrays.into(wanted(layer, S4ND)):
         _s4nd(layer, arrays)
 
 
 def load_s4d_layer(block: Block, state: Mapping[str, Any]) -> None:
     """Load the minimal S4D (of s4d.py, keys log_dt, log_A_real, ...) into a Block."""
     arrays = Arrays(state, ignore=_IGNORED)
-    with loading(wanted(block, Block), arrays):
+    with arrays.into(wanted(block, Block)):
         _minimal(block, arrays)
 
 

@@ -13,14 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from s4core.convert.arrays import (
-    Arrays,
-    ConversionError,
-    assign,
-    assign_weight,
-    loading,
-    wanted,
-)
+from s4core.convert.arrays import Arrays, ConversionError, assign, assign_weight, wanted
 from s4core.nn.block import Block
 from s4core.nn.model import SequenceModel
 from s4core.nn.norm import Norm
@@ -31,14 +24,14 @@ from s4core.ssm.mimo import MimoSSM
 def load_s5_model(model: SequenceModel, arrays: Mapping[str, Any]) -> None:
     """Load a classification or a retrieval model: encoder, layers and decoder."""
     bag = Arrays(arrays)
-    with loading(wanted(model, SequenceModel), bag):
+    with bag.into(wanted(model, SequenceModel)):
         _model(model, bag)
 
 
 def load_s5_layer(system: MimoSSM, arrays: Mapping[str, Any]) -> None:
     """Load one system: Lambda_re, Lambda_im, B, C (or C1 and C2), D, log_step."""
     bag = Arrays(arrays)
-    with loading(wanted(system, MimoSSM), bag):
+    with bag.into(wanted(system, MimoSSM)):
         _system(system, bag)
 
 

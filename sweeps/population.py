@@ -186,10 +186,10 @@ class Population:
 
 def population_of(ledger: Ledger, folder_of: Callable[[int], Path]) -> Population | None:
     """Give the population of a sweep whose sampler is pbt; None for any other."""
-    named = ledger.spec.search.sampler
-    if named["name"] != "pbt":
+    search = ledger.spec.search
+    if not search.is_population:
         return None
-    options = Options(**options_of(named))
+    options = Options(**options_of(search.sampler))
     return Population(ledger, options, folder_of)
 
 

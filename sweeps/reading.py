@@ -156,7 +156,7 @@ class SpecReader:
                 module.check(made, space, objectives)
             except ValueError as error:
                 raise self._error(at, str(error)) from error
-        if search.sampler["name"] == "pbt" and search.pruner["name"] != "none":
+        if search.is_population and search.pruner["name"] != "none":
             why = "pbt moves its worst members itself; use pruner: none."
             raise self._error(("search", "pruner"), why)
 
@@ -169,7 +169,7 @@ class SpecReader:
         seeds = value["seeds"]
         if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
             raise self._error(("repeat", "seeds"), f"wants a whole number >= 1, got {seeds!r}.")
-        if seeds > 1 and search.sampler["name"] == "pbt":
+        if seeds > 1 and search.is_population:
             raise self._error(("repeat",), "pbt changes settings on the way: nothing to repeat.")
         return seeds
 

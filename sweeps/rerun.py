@@ -18,7 +18,7 @@ def rerun_yaml(study: Study, number: int, *, ran_with: Mapping[str, str] | None 
     differs.
     """
     trial = study.trial_spec(number)
-    is_member = study.spec.search.sampler["name"] == "pbt"
+    patience = {"patience": None} if study.spec.search.is_population else {}
     objectives = [plain(o) for o in study.spec.objectives]
     several = {"objectives": objectives} if len(objectives) > 1 else {"objective": objectives[0]}
     tree = {
@@ -26,7 +26,7 @@ def rerun_yaml(study: Study, number: int, *, ran_with: Mapping[str, str] | None 
         **several,
         "data": plain(trial.data),
         "model": plain(trial.model),
-        "train": {**plain(trial.train), **({"patience": None} if is_member else {})},
+        "train": {**plain(trial.train), **patience},
         "seed": trial.seed,
         "search": {"sampler": "grid", "trials": 1},
         "resources": {k: v for k, v in plain(study.spec.resources).items() if v not in (None, {})},

@@ -116,7 +116,7 @@ def add_configuration(ledger: Ledger, config: Mapping[str, Any], *, label: str) 
         attrs = record.attributes(point, ledger.spec.seed, label)
         ledger.enqueue_point(sampled, point, attrs)
         return
-    if ledger.spec.search.sampler["name"] == "pbt":
+    if ledger.spec.search.is_population:
         raise StudyError(f"{label}: no point of this space, and pbt's members are all of one kind.")
     plain: dict[str, Any] = json.loads(json.dumps(config))
     outside = Point(plain, {}, {}, {}, {})

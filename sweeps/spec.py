@@ -53,6 +53,11 @@ class Search:
             if value is not None and value <= 0:
                 raise ValueError(f"need {name} > 0, got {value}.")
 
+    @property
+    def is_population(self) -> bool:
+        """Whether the trials are members of a population, which take over one another."""
+        return bool(self.sampler["name"] == "pbt")
+
 
 @config
 class Resources:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from optuna.samplers import BaseSampler, RandomSampler
 
-from s4core import TrainConfig
 from s4core.config import config
 
+from ..pruners import most_epochs
 from ..space import Space
 from ..types import Objective
 
@@ -55,9 +55,7 @@ def check(options: Options, space: Space, objectives: Sequence[Objective]) -> No
         raise ValueError("pbt wants a range in train.")
     if "train.epochs" in names or "train.batch_size" in names:
         raise ValueError("pbt wants the same epochs and batch_size for all members.")
-    given = next(space.corners()).config["train"].get("epochs")
-    epochs = given if isinstance(given, int) else TrainConfig().epochs
-    if options.interval >= epochs:
+    if options.interval >= (epochs := most_epochs(space)):
         raise ValueError(f"pbt wants interval < epochs, got {options.interval} and {epochs}.")
 
 

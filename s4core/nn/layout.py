@@ -26,6 +26,10 @@ def h_last(x: Tensor) -> Tensor:
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
     """Apply `layer` over the first axis: (I, B, L) -> (O, B, L)."""
     flat = x.reshape(x.shape[0], x.shape[1] * x.shape[2])
+    if torch.compiler.is_compiling():
+        # A sum of three axes, which a compiler fuses with what follows and not with the product.
+        y = layer.weight @ flat
+        return y.view(layer.out_features, *x.shape[1:]) + layer.bias[:, None, None]
     y = torch.addmm(layer.bias[:, None], layer.weight, flat)
     return y.view(layer.out_features, *x.shape[1:])
 

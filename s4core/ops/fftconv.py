@@ -58,8 +58,9 @@ def fft_conv(
     if k_reverse is not None and length > 1:
         back = back[..., : length - 1].reshape(*k.shape[:-1], -1).to(wide).flip(-1)
         k = torch.cat([k, k.new_zeros(*k.shape[:-1], n - 2 * length + 1), back], -1)
-    y: Tensor = _circular_conv(u.to(wide), k, n, k.shape[-1])
-    return y.flatten(1, 2).to(dtype)
+    # Features first, as in the memory of the stack: compiled code makes every tensor contiguous.
+    y: Tensor = _circular_conv(u.to(wide).transpose(0, 1), k, n, k.shape[-1])
+    return y.flatten(0, 1).transpose(0, 1).to(dtype)
 
 
 def fft_conv_ref(
@@ -96,42 +97,41 @@ def fft_length(least: int) -> int:
 
 
 def _forward(u: Tensor, k: Tensor, n: int, k_length: int) -> tuple[Tensor, Tensor]:
-    """y[b, c, h] = the first L values of u[b, h] convolved with k[c, h] on a circle of n."""
+    """y[c, h, b] = the first L values of u[h, b] convolved with k[c, h] on a circle of n."""
     y = _like(u, k.shape[0])
     kf = torch.fft.rfft(k, n=n).unsqueeze(2)
-    rows, out, padded = u.transpose(0, 1), y.permute(1, 2, 0, 3), _Padded(u, n)
+    padded = _Padded(u, n)
     for block in _blocks(u, n):
-        spectrum = padded.rfft(rows[block])
+        spectrum = padded.rfft(u[block])
         for c, one in enumerate(kf[:, block]):
             product = spectrum.mul_(one) if c == len(kf) - 1 else spectrum * one
-            out[c, block] = torch.fft.irfft(product, n=n)[..., : u.shape[-1]]
+            y[c, block] = torch.fft.irfft(product, n=n)[..., : u.shape[-1]]
     return y, kf
 
 
 def _backward(dy: Tensor, u: Tensor, kf: Tensor, n: int, k_length: int) -> tuple[Tensor, Tensor]:
     du, dkf = torch.empty_like(u), torch.zeros_like(kf[:, :, 0])
-    rows, out, upper = u.transpose(0, 1), du.transpose(0, 1), dy.permute(1, 2, 0, 3)
     padded = _Padded(u, n)
     for block in _blocks(u, n):
-        spectrum = padded.rfft(rows[block]).conj_physical_()
+        spectrum = padded.rfft(u[block]).conj_physical_()
         total = None
         for c, one in enumerate(kf[:, block]):
-            g = padded.rfft(upper[c, block])
+            g = padded.rfft(dy[c, block])
             torch.sum(spectrum * g, 1, out=dkf[c, block])
             g.mul_(one.conj())
             total = g if total is None else total.add_(g)
-        out[block] = torch.fft.irfft(total, n=n)[..., : u.shape[-1]]
+        du[block] = torch.fft.irfft(total, n=n)[..., : u.shape[-1]]
     return du, torch.fft.irfft(dkf, n=n)[..., :k_length]
 
 
 class _Padded:
-    """Spectra of blocks of u; on a CPU the zeros that follow a sequence are written but once."""
+    """Spectra of blocks of u (H, B, L); on a CPU the zeros after a sequence are written but once."""
 
     def __init__(self, u: Tensor, n: int) -> None:
         self.n, self.room = n, None
         if u.device.type == "cpu":
             features = max((block.stop - block.start for block in _blocks(u, n)), default=0)
-            self.room = u.new_zeros(features, u.shape[0], n)
+            self.room = u.new_zeros(features, u.shape[1], n)
 
     def rfft(self, x: Tensor) -> Tensor:
         """The spectra of x (h, B, L), padded to n."""
@@ -144,16 +144,16 @@ class _Padded:
 
 
 def _like(u: Tensor, channels: int) -> Tensor:
-    """An empty (B, C, H, L) with batch and features in memory in the order that they have in u."""
-    B, H, L = u.shape
-    if u.stride(0) < u.stride(1):
-        return u.new_empty(channels, H, B, L).permute(2, 0, 1, 3)
-    return u.new_empty(B, channels, H, L)
+    """An empty (C, H, B, L) with features and batch in memory in the order that they have in u."""
+    H, B, L = u.shape
+    if u.stride(1) > u.stride(0):
+        return u.new_empty(B, channels, H, L).permute(1, 2, 0, 3)
+    return u.new_empty(channels, H, B, L)
 
 
 def _blocks(u: Tensor, n: int) -> list[slice]:
     """Slices of features whose spectra fit in cache together; none for an empty batch."""
-    B, H, _ = u.shape
+    H, B, _ = u.shape
     if B == 0:
         return []
     step = max(1, BLOCK // (B * n)) if u.device.type == "cpu" else H

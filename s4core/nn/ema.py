@@ -60,7 +60,7 @@ class EmaSystem(nn.Module):
             kernel=self.kernel(block, rate),
             write=(powers.flip(1) * gain[:, None]).to(dtype),
             read=read.to(dtype),
-            carry=lambda r: torch.diag_embed(torch.exp(r * log_q)).to(dtype),
+            carry=lambda r: torch.exp(r * log_q).to(dtype),
         )
 
     def initial_state(self, batch: int, rate: float = 1.0) -> StepState:

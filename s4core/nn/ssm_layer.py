@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..ops.chunk import chunk_scan
-from ..ops.dplr import real_column
 from ..ops.fftconv import fft_conv
 from ..shapes import Float, Tensor
 from ..ssm.diagonal import DiagonalSSM
@@ -109,9 +108,8 @@ class SSMLayer(nn.Module):
 
         Any cut of a sequence into pieces gives the outputs of the whole.  Source: ops/chunk.py.
         """
-        x = real_column(state.x) if state.x.is_complex() else state.x
-        y, x = self._by_blocks(u.transpose(1, 2), x, rate)
-        return y.transpose(1, 2), state._replace(x=like(x, state.x))
+        y, x = self._by_blocks(u.transpose(1, 2), state.x, rate)
+        return y.transpose(1, 2), state._replace(x=x)
 
     def initial_state(self, batch: int, rate: float = 1.0) -> Any:
         """The zero state for `step`; it carries the discretised system.
@@ -143,8 +141,8 @@ class SSMLayer(nn.Module):
         return eager and states <= BLOCK_STATES and length >= BLOCK_LENGTH
 
     def _by_blocks(
-        self, u: Float[Tensor, "B H L"], x: Float[Tensor, "B H N"] | None, rate: float
-    ) -> tuple[Float[Tensor, "B D L"], Float[Tensor, "B H N"]]:
+        self, u: Float[Tensor, "B H L"], x: Tensor | None, rate: float
+    ) -> tuple[Float[Tensor, "B D L"], Tensor]:
         """Outputs and the last state, from the state x (None is zero)."""
         block = min(CHUNK, 1 << max(0, u.shape[-1] - 1).bit_length())
         tables = self.ssm.tables(block, rate)
@@ -153,11 +151,3 @@ class SSMLayer(nn.Module):
 
     def _with_skip(self, k: Float[Tensor, "C H L"]) -> Float[Tensor, "C H L"]:
         return torch.cat([k[..., :1] + self.D.unsqueeze(-1), k[..., 1:]], -1)
-
-
-def like(x: Float[Tensor, "B H N"], old: Tensor) -> Tensor:
-    """The state x in coordinates [Re, Im] in the form, complex or real, that `old` has."""
-    if not old.is_complex():
-        return x
-    n = old.shape[-1]
-    return torch.complex(x[..., :n].contiguous(), x[..., n:].contiguous())

@@ -125,7 +125,7 @@ def _backward(dy: Tensor, u: Tensor, kf: Tensor, n: int, k_length: int) -> tuple
 
 
 class _Padded:
-    """Spectra of blocks of u (H, B, L); on a CPU the zeros after a sequence are written but once."""
+    """Spectra of blocks of u (H, B, L); on a CPU the zeros that follow are written but once."""
 
     def __init__(self, u: Tensor, n: int) -> None:
         self.n, self.room = n, None
@@ -147,7 +147,8 @@ def _like(u: Tensor, channels: int) -> Tensor:
     """An empty (C, H, B, L) with features and batch in memory in the order that they have in u."""
     H, B, L = u.shape
     if u.stride(1) > u.stride(0):
-        return u.new_empty(B, channels, H, L).permute(1, 2, 0, 3)
+        # Not a view, which nobody might change in place.
+        return u.new_empty_strided((channels, H, B, L), (H * L, L, channels * H * L, 1))
     return u.new_empty(channels, H, B, L)
 
 

@@ -107,20 +107,23 @@ def traced_kernel(
     b, blocks = split_length(length, channels)
     re, im = (part.unsqueeze(1) for part in log_z.unbind(-1))
 
-    def table(steps: Tensor) -> tuple[Tensor, Tensor]:
-        steps = steps.unsqueeze(-1)
-        turns = im / TURN * steps
-        angle = ((turns - torch.round(turns)) * TURN).to(dtype)
-        size = torch.exp((re.clamp(min=LOWEST_LOG) * steps).to(dtype))
-        return size * torch.cos(angle), size * torch.sin(angle)
-
     step = torch.arange(max(b, blocks), dtype=torch.float64, device=log_z.device)
-    (Qr, Qi), (Zr, Zi) = table(step[:b]), table(step[:blocks] * b)
+    step = step.unsqueeze(-1)
+    Qr, Qi = power_table(re, im, step[:b], dtype)
+    Zr, Zi = power_table(re, im, step[:blocks] * b, dtype)
     wr, wi = ((2 * part).to(dtype).unsqueeze(2) for part in weight.unbind(-1))
     Zr, Zi = Zr.unsqueeze(1), Zi.unsqueeze(1)
     P = torch.cat([wr * Zr - wi * Zi, -(wr * Zi + wi * Zr)], -1).flatten(1, 2)
     K = torch.bmm(P, torch.cat([Qr, Qi], -1).transpose(1, 2))
     return K.view(len(K), channels, -1)[..., :length].transpose(0, 1)
+
+
+def power_table(re: Tensor, im: Tensor, steps: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of z^steps for log z = re + i im in float64, phases reduced there."""
+    turns = im / TURN * steps
+    angle = ((turns - torch.round(turns)) * TURN).to(dtype)
+    size = torch.exp((re.clamp(min=LOWEST_LOG) * steps).to(dtype))
+    return size * torch.cos(angle), size * torch.sin(angle)
 
 
 def split_length(length: int, channels: int = 1) -> tuple[int, int]:

@@ -91,3 +91,14 @@ def test_lengths_are_smooth_and_close():
             while n % p == 0:
                 n //= p
         assert n == 1
+
+
+@pytest.mark.parametrize("features_first", [True, False])
+def test_the_result_may_be_changed_in_place(features_first):
+    u, k = torch.randn(2, 3, 8, requires_grad=True), torch.randn(3, 8)
+    if features_first:
+        u = u.detach().transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
+    y = fft_conv(u, k)
+    y[0] *= 2
+    (gradient,) = torch.autograd.grad(y.sum(), u)
+    torch.testing.assert_close(gradient[0], 2 * gradient[1])

@@ -55,7 +55,8 @@ def tell(study: Study, ended: Ended, out: TextIO) -> None:
     if best is not None and ended.test:
         metric = study.spec.objective.metric.replace("val/", "test/")
         test = {best.number: ended.test[metric]} if metric in ended.test else None
-    console(out).print(leaderboard(ended.result, test=test, driven=False))
+    seen = console(out)
+    seen.print(leaderboard(ended.result, test=test, driven=False, width=seen.width))
     if best is not None:
         metric = study.spec.objective.metric
         value = f"{metric} {best.value:.4f}{others_said(ended.result, best)}"

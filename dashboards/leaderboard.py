@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
+from rich.console import Console, Group
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from sweeps.plural import plural
 from sweeps.types import SweepResult, TrialResult, TrialState
 
 ERROR_CHARS = 60
+CHOSEN_CHARS = 24  # fewer beside the figures and what the search chose could not be read
 STYLES = {
     TrialState.RUNNING: "cyan",
     TrialState.WAITING: "dim",
@@ -51,32 +55,59 @@ def leaderboard(
     rows: int = 10,
     test: Mapping[int, float] | None = None,
     driven: bool = True,
-) -> Table:
+    width: int = 120,
+) -> Group:
     """The best `rows` trials as a table for the terminal, repeated ones as their mean and spread.
 
     Of several objectives each has a column, and the trials of the front have a star.
 
     test: the objective's figure on the test split by trial number, where it is known.
     driven: whether a driver is at work; without one no trial is running, whatever its record says.
+    width: of the terminal; what the search chose is below the figures where it is too narrow.
     """
     there = [trial for trial in ranking(result) if trial.replicate_of is None]
     shown = there[:rows]
-    metric = result.objective.metric
-    title = f"{escape(result.name)}: {len(shown)} of {plural(len(there), 'trial')}, by {metric}"
+    by = f"by {result.objective.metric}"
+    by += " (* on the front)" if result.objectives[1:] and result.front else ""
+    title = f"{escape(result.name)}: {len(shown)} of {plural(len(there), 'trial')}, {by}"
+    what = [escape(brief(trial.error) or chosen(trial.params)) for trial in shown]
+    view = _figures(result, shown, test, driven=driven)
+    roomy = Console(width=1000)
+    if Measurement.get(roomy, roomy.options, view).maximum + CHOSEN_CHARS <= width:
+        beside = _figures(result, shown, test, driven=driven, what=what)
+        return Group(f"[bold]{title}[/]", beside)
+    view.box, view.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
+    for column in view.columns:
+        column.header = str(column.header).replace("/", "/\n")
+    below = Table.grid(padding=(0, 2))
+    for trial, text in zip(shown, what, strict=True):
+        below.add_row(f"  trial {trial.number}", text)
+    return Group(f"[bold]{title}[/]", view, "[bold]what the search chose[/]", below)
+
+
+def _figures(
+    result: SweepResult,
+    shown: list[TrialResult],
+    test: Mapping[int, float] | None,
+    *,
+    driven: bool,
+    what: list[str] | None = None,
+) -> Table:
+    """A row for each of the trials `shown`; what: the last cell of each, if it is to have one."""
     front = {trial.number for trial in result.front} if result.objectives[1:] else set()
-    title += " (* on the front)" if front else ""
-    view = Table(title=title, title_justify="left", title_style="bold")
+    metric = result.objective.metric
+    view = Table()
     for name in ("#", "trial"):
-        view.add_column(name, justify="right")
+        view.add_column(name, justify="right", no_wrap=True)
     view.add_column(metric, justify="right", style="bold", no_wrap=True)
-    for objective in result.objectives[1:]:
-        view.add_column(objective.metric, justify="right")
-    if test:
-        view.add_column(metric.replace("val/", "test/"), justify="right")
-    view.add_column("state")
+    others = [objective.metric for objective in result.objectives[1:]]
+    for name in [*others, *([metric.replace("val/", "test/")] if test else [])]:
+        view.add_column(name, justify="right", no_wrap=True)
+    view.add_column("state", no_wrap=True)
     view.add_column("epochs", justify="right")
-    view.add_column("time", justify="right")
-    view.add_column("what the search chose", overflow="fold")
+    view.add_column("time", justify="right", no_wrap=True)
+    if what is not None:
+        view.add_column("what the search chose", overflow="fold")
     for rank, trial in enumerate(shown, 1):
         spread = f" +- {number(trial.spread)}" if trial.spread is not None else ""
         star = "* " if trial.number in front else ""
@@ -91,7 +122,7 @@ def leaderboard(
         if trial.best_epoch is not None and trial.best_epoch != trial.epochs:
             epochs = f"{trial.epochs} (best {trial.best_epoch})"
         cells += [state, epochs, duration(trial.seconds)]
-        cells.append(escape(brief(trial.error) or chosen(trial.params)))
+        cells += what[rank - 1 : rank] if what else []
         view.add_row(*cells, style="bold" if rank == 1 and trial.value is not None else None)
     return view
 

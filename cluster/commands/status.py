@@ -42,7 +42,8 @@ def main(args: argparse.Namespace) -> int:
     from cluster.live import console
     from dashboards.leaderboard import leaderboard
 
-    console().print(leaderboard(standing.result, driven=standing.driven))
+    seen = console()
+    seen.print(leaderboard(standing.result, driven=standing.driven, width=seen.width))
     driver = f"driver: pid {standing.pid} on {standing.host}" if standing.driven else "no driver"
     state = standing.state if standing.reason is None else f"{standing.state} ({standing.reason})"
     print(f"{state}: {standing.done} of {plural(standing.target, 'trial')} done; {driver}")

@@ -113,3 +113,26 @@ def test_as_plain_columns_it_has_every_trial_and_parameter() -> None:
 )
 def test_durations_are_told_in_a_fitting_unit(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_a_narrow_terminal_cuts_no_figure_and_has_the_settings_below() -> None:
+    others = (("val/loss", "min"), ("val/f1", "max"))
+    objectives = (Objective(), *(Objective(metric=m, mode=mode) for m, mode in others))  # type: ignore[arg-type]
+    trial = TrialResult(
+        number=7,
+        state=TrialState.COMPLETED,
+        value=0.75,
+        values=(0.75, 0.25, 0.125),
+        best_epoch=2,
+        epochs=3,
+        params={"model.s4d.d_state": 8, "train.lr": 0.012345678},
+    )
+    result = SweepResult(
+        name="three", objective=objectives[0], objectives=objectives, trials=(trial,)
+    )
+    out = StringIO()
+    Console(file=out, width=80).print(leaderboard(result, test={7: 0.5}, width=80))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    figures = ["1", "*", "7", "0.7500", "0.2500", "0.1250", "0.5000"]
+    assert [*figures, "completed", "3", "(best", "2)", "0", "s"] in lines
+    assert ["trial", "7", "s4d.d_state=8", "lr=0.01235"] in lines

@@ -100,6 +100,8 @@ class Standing:
         plain = dataclasses.asdict(self) | {"best": self.best, "best_trial": self.best_trial}
         plain["result"] = {
             "objective": dataclasses.asdict(self.result.objective),
+            "objectives": [dataclasses.asdict(o) for o in self.result.objectives],
+            "front": [trial.number for trial in self.result.front],
             "trials": [t.to_json() for t in self.result.trials],
         }
         return plain

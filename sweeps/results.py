@@ -15,6 +15,7 @@ from s4core.config import ConfigError
 from s4core.train.report import EpochReport
 from sweeps.plural import plural
 
+from .blocks import BlockError, complete
 from .errors import StudyError
 from .files import flatten, write_json
 from .home import home as default_home
@@ -182,6 +183,7 @@ def compare(studies: Sequence[Study]) -> list[dict[str, Any]]:
                 "sweep": study.spec.name,
                 "metric": metric,
                 "best": best.value if best else None,
+                "others": _others(result, best) if best else {},
                 "median": statistics.median(values) if values else None,
                 "test": test.get(metric.replace("val/", "test/", 1)),
                 "trial": best.number if best else None,
@@ -193,16 +195,32 @@ def compare(studies: Sequence[Study]) -> list[dict[str, Any]]:
 
 
 def differences(studies: Sequence[Study]) -> dict[str, list[Any]]:
-    """Where the best trials differ: dotted path, and the value of each sweep (None: absent)."""
-    flats = []
+    """Where the best trials differ: dotted path, and the value of each sweep (None: absent).
+
+    Of what any of them says; what another one does not say has its default there.
+    """
+    said, whole = [], []
     for study in studies:
         best = study.best()
         spec = study.trial_spec(best.number) if best else None
         blocks = {"data": spec.data, "model": spec.model, "train": spec.train} if spec else {}
-        flats.append(flatten(blocks))
-    paths = sorted({path for flat in flats for path in flat})
-    table = {path: [flat.get(path) for flat in flats] for path in paths}
+        said.append(flatten(blocks))
+        whole.append({**_with_defaults(blocks), **said[-1]})
+    paths = sorted({path for flat in said for path in flat})
+    table = {path: [flat.get(path) for flat in whole] for path in paths}
     return {p: v for p, v in table.items() if any(x != v[0] for x in v)}
+
+
+def _with_defaults(blocks: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return flatten(complete(blocks, allow_imports=False)) if blocks else {}
+    except BlockError:  # of code outside this package, which is not run for a table
+        return {}
+
+
+def _others(result: SweepResult, trial: TrialResult) -> dict[str, float]:
+    """The values of the objectives after the first, by metric."""
+    return dict(zip([o.metric for o in result.objectives[1:]], trial.values[1:], strict=False))
 
 
 def export_trial(

@@ -35,12 +35,17 @@ def main(args: argparse.Namespace) -> int:
     from dashboards.leaderboard import duration, number, value
 
     table = Table(title="sweeps", title_justify="left")
-    for column in rows[0]:
+    columns = [k for k in rows[0] if k != "others" or any(row["others"] for row in rows)]
+    for column in columns:
         table.add_column("time" if column == "hours" else column)
     for row in rows:
         figures = {k: number(row[k]) for k in ("best", "median", "test")}
         figures["hours"] = duration(3600 * row["hours"])
-        table.add_row(*("-" if v is None else str(v) for v in (row | figures).values()))
+        said = [f"{metric} {number(reached)}" for metric, reached in row["others"].items()]
+        figures["others"] = "\n".join(said) or "-"
+        table.add_row(
+            *("-" if v is None else str(v) for v in ((row | figures)[k] for k in columns))
+        )
     console().print(table)
     table = Table(title="where the best trials differ", title_justify="left")
     table.add_column("value")

@@ -19,6 +19,7 @@ from cluster.cli import main
 from cluster.standing import Standing
 from s4core.train.report import EpochReport
 from sweeps import (
+    Objective,
     Study,
     SweepSpec,
     TrialResult,
@@ -139,6 +140,23 @@ def test_without_a_driver_no_trial_is_said_to_run(
     assert "trial 0 (interrupted): val/accuracy 0.5000" in capsys.readouterr().out
     assert main(["compare", "stands", "stands"]) == 0
     assert "0.5000" in capsys.readouterr().out
+
+
+def test_a_program_is_told_every_objective_and_the_front(
+    spec: SweepSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loss = Objective(metric="val/loss", mode="min")
+    study = Study.create(dataclasses.replace(spec, objectives=(*spec.objectives, loss)), tmp_path)
+    study.ask()
+    study.tell(
+        TrialResult(number=0, state=TrialState.COMPLETED, epochs=1, value=0.5, values=(0.5, 0.25))
+    )
+    assert main(["status", "stands", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["result"]
+    assert [o["metric"] for o in told["objectives"]] == ["val/accuracy", "val/loss"]
+    assert told["front"] == [0]
+    assert main(["compare", "stands", "stands"]) == 0
+    assert capsys.readouterr().out.count("val/loss 0.2500") == 2
 
 
 def test_who_waits_for_a_trial_to_stop_is_told_when_its_driver_is_gone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,36 @@ def test_two_sweeps_are_compared(run: tuple[Study, Events], load: Load, home: Pa
     assert [row["trials"] for row in rows] == [3, 1]
     assert results.differences(studies)["train.epochs"] == [2, 1]
     assert "data.name" not in results.differences(studies)
+
+
+def test_a_default_is_no_difference_from_the_same_value_that_is_given(
+    run: tuple[Study, Events], load: Load, home: Path
+) -> None:
+    study, _ = run
+    spelled = rerun_yaml(study, 0).replace("name: tiny-0", "name: spelled")
+    given = "optimizer: adamw\n  weight_decay: 0.5\n  epochs: 2"
+    other = load(spelled.replace("epochs: 2", given))
+    sweeps.run_inline(other, home)
+    found = results.differences([study, Study.open("spelled", home)])
+    assert "train.optimizer" not in found
+    assert found["train.weight_decay"] == [0.01, 0.5]
+
+
+def test_compared_are_all_objectives_of_the_best_trial(
+    tiny: sweeps.SweepSpec, tmp_path: Path
+) -> None:
+    loss = sweeps.Objective(metric="val/loss", mode="min")
+    two = dataclasses.replace(tiny, objectives=(*tiny.objectives, loss))
+    study = Study.create(two, tmp_path)
+    for values in ((0.5, 0.25), (0.75, 0.125)):
+        spec = study.ask()
+        assert isinstance(spec, TrialSpec)
+        done = TrialState.COMPLETED
+        study.tell(
+            TrialResult(number=spec.number, state=done, value=values[0], values=values, epochs=2)
+        )
+    (row,) = results.compare([study])
+    assert (row["best"], row["others"]) == (0.75, {"val/loss": 0.125})
 
 
 def test_the_median_of_an_even_number_of_trials_is_between_the_middle_two(

@@ -23,9 +23,11 @@ from optuna.trial import FrozenTrial
 import s4core
 
 from . import record
+from .expressions import Expression
 from .files import options_of
 from .ledger import Ledger
 from .nodes import Scalar
+from .proposals import TRIES, is_allowed
 from .samplers.pbt import Options
 from .space import random_suggest
 from .types import TrialResult, TrialSpec, TrialState
@@ -45,6 +47,7 @@ class Population:
         self._ledger = ledger
         self._options = options
         self._folder_of = folder_of
+        self._where = [Expression(text) for text in ledger.spec.where]
 
     def ready(self, issued: Collection[int], *, is_complete: bool) -> FrozenTrial | None:
         """Give a member that may go on; None if all wait for others (or there is none).
@@ -144,9 +147,17 @@ class Population:
             donor = rng.choice(donors)
             moves[str(loser.number)] = {
                 "from": donor.number,
-                "sampled": self._vary(_sampled(donor), donor.distributions, rng),
+                "sampled": self._varied(donor, rng),
             }
         return moves
+
+    def _varied(self, donor: FrozenTrial, rng: random.Random) -> dict[str, Scalar]:
+        """Vary a member's settings to others that `where` allows; as they are if none are found."""
+        for _ in range(TRIES):
+            varied = self._vary(_sampled(donor), donor.distributions, rng)
+            if is_allowed(self._where, self._ledger.spec.space.at(varied)):
+                return varied
+        return dict(_sampled(donor))
 
     def _vary(
         self,

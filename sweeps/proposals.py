@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from optuna.samplers import BaseSampler, RandomSampler
@@ -52,7 +52,10 @@ class Proposals:
         for attempt in itertools.count() if is_grid else range(TRIES + RANDOM_TRIES):
             is_theirs = is_grid or attempt < TRIES
             draft = self.draft(number, self.sampler if is_theirs else self._random)
-            if self.is_allowed(draft.point) and record.fingerprint(draft.point.config) not in seen:
+            if (
+                is_allowed(self._where, draft.point)
+                and record.fingerprint(draft.point.config) not in seen
+            ):
                 return draft
         return self._pick(seen, number)
 
@@ -99,13 +102,6 @@ class Proposals:
             fixed=fixed,
         )
 
-    def is_allowed(self, point: Point) -> bool:
-        """Whether `where` holds."""
-        if not self._where:
-            return True
-        whole: Mapping[str, Any] = complete(point.config)
-        return all(bool(expression(whole)) for expression in self._where)
-
     def _pick(self, seen: Collection[str], number: int) -> Draft:
         """Choose among what is left of a space that can be counted."""
         space = self._spec.space
@@ -118,8 +114,16 @@ class Proposals:
         left = []
         for sampled in space.grid(None):
             point = space.at(sampled)
-            if record.fingerprint(point.config) not in seen and self.is_allowed(point):
+            if record.fingerprint(point.config) not in seen and is_allowed(self._where, point):
                 left.append(sampled)
         if not left:
             raise Exhausted(f"all {space.size()} configurations have been tried")
         return self.draft(number, self._random, dict(self._rng.choice(left)))
+
+
+def is_allowed(where: Sequence[Expression], point: Point) -> bool:
+    """Whether every expression of `where` is true at a point."""
+    if not where:
+        return True
+    whole: Mapping[str, Any] = complete(point.config)
+    return all(bool(expression(whole)) for expression in where)

@@ -54,6 +54,22 @@ def run(study: Study, spec: TrialSpec, value: float, error: str | None = None) -
     return study.tell(outcome.result(spec, error=error))
 
 
+def test_who_takes_over_varies_settings_within_where(load: Load, tmp_path: Path) -> None:
+    """Each generation would multiply the highest rate by three: without bounds up to 0.1."""
+    text = TEXT.replace("interval: 2", "interval: 1, quantile: 0.5, resample: 0.0, factor: 3.0")
+    spec = load(text + 'where: ["train.lr < 0.01", "train.lr * 10 > train.weight_decay"]\n')
+    study = Study.create(spec, tmp_path)
+    study.recover()
+    varied = 0
+    while not isinstance(member := study.ask(), Finished):
+        assert isinstance(member, TrialSpec)
+        varied += member.taken_over is not None
+        lr, decay = member.train["lr"], member.train["weight_decay"]
+        assert lr < 0.01 and lr * 10 > decay
+        run(study, member, value=lr)
+    assert varied >= 5
+
+
 def test_the_worst_takes_over_the_best_with_varied_settings(load: Load, tmp_path: Path) -> None:
     study = Study.create(load(TEXT), tmp_path)
     study.recover()

@@ -21,6 +21,7 @@ from sweeps.files import read_json
 from sweeps.home import existing_sweep
 from sweeps.lease import driver_of
 from sweeps.outcome import Outcome
+from sweeps.spec import Search
 from sweeps.types import Objective, SweepResult, TrialResult, TrialSpec
 
 __all__ = ["Line", "SweepRecord", "TrialRecord", "read_json", "whole_lines"]
@@ -164,6 +165,11 @@ class SweepRecord:
         """What the sweep is to find, the first moving everything."""
         spec = read_json(self.folder / "spec.json") or {}
         return tuple(Objective(**o) for o in spec.get("objectives", ())) or (Objective(),)
+
+    def is_population(self) -> bool:
+        """Whether the settings of a trial change while it is trained."""
+        search = (read_json(self.folder / "spec.json") or {}).get("search")
+        return search is not None and Search(**search).is_population
 
     def ended(self) -> SweepResult:
         """The trials that have ended, in the order in which they did; one may be continued."""

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from dashboards import runs
 from dashboards.record import SweepRecord, TrialRecord
 from dashboards.ship_state import Shipped, TrialShipped
 from dashboards.store import is_refusal, public
-from sweeps.types import Objective
+from sweeps.types import Objective, TrialSpec
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -105,13 +105,18 @@ class Sender:
         run_id = self.orphans.get(trial.number) or self._create_run(trial)
         self.orphans[trial.number] = run_id
         if spec is not None:
-            # What a run has stays as it is: the epochs of a trial that is continued do change.
-            there = self.client.get_run(run_id).data.params
-            new = {k: v for k, v in runs.params(spec).items() if k not in there}
-            self.log(run_id, params=new)
-            self.client.log_artifact(run_id, str(trial.folder / "spec.json"))
+            changing = {*runs.chosen(spec), "train.epochs"} if self.record.is_population() else ()
+            self._params(trial, spec, run_id, without=changing)
         known = self.shipped.trials[trial.number] = TrialShipped(run_id=run_id)
         return known
+
+    def _params(
+        self, trial: TrialRecord, spec: TrialSpec, run_id: str, *, without: Collection[str] = ()
+    ) -> None:
+        # What a run has stays as it is: the epochs of a trial that is continued do change.
+        there = {*self.client.get_run(run_id).data.params, *without}
+        self.log(run_id, params={k: v for k, v in runs.params(spec).items() if k not in there})
+        self.client.log_artifact(run_id, str(trial.folder / "spec.json"))
 
     def _create_run(self, trial: TrialRecord) -> str:
         attempts = trial.attempts()
@@ -156,6 +161,8 @@ class Sender:
         )
         self._inputs(trial, known.run_id)
         if ended is not None:
+            if spec is not None and self.record.is_population():  # whose settings change no more
+                self._params(trial, spec, known.run_id)
             self.client.set_terminated(known.run_id, runs.STATUS[ended.state], at)
         elif over:
             self.client.set_terminated(known.run_id, "KILLED")

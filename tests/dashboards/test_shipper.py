@@ -70,6 +70,28 @@ def test_a_sweep_becomes_an_experiment_with_a_flat_run_per_trial(home: Path) -> 
     assert [a.path for a in client.list_artifacts(found["0001"].info.run_id)] == ["spec.json"]
 
 
+def test_a_member_of_a_population_has_the_settings_that_it_ends_with(home: Path) -> None:
+    folder = sweep_folders.make_sweep(home, trials=0)
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["search"] = {"sampler": {"name": "pbt"}, "pruner": {"name": "none"}}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    trial = sweep_folders.start_trial(folder, 0) / "spec.json"
+    sweep_folders.add_epoch(folder, 0, 1)
+    experiment = sync(home, "demo")
+    early = runs(home, experiment)["0000"].data.params
+    assert early["model.d_model"] == "64"
+    assert not {"train.lr", "train.epochs", "model.init"} & set(early)
+    later = json.loads(trial.read_text())
+    later["train"] |= {"lr": 0.5, "epochs": 8}
+    trial.write_text(json.dumps(later))
+    sweep_folders.end_trial(folder, 0, epochs=1)
+    sync(home, "demo")
+    run = runs(home, experiment)["0000"]
+    assert (run.data.params["train.lr"], run.data.params["train.epochs"]) == ("0.5", "8")
+    kept = open_client(home).download_artifacts(run.info.run_id, "spec.json")
+    assert json.loads(Path(kept).read_text())["train"]["lr"] == 0.5
+
+
 def test_the_summary_has_the_best_so_far_the_counts_and_the_leaderboard(home: Path) -> None:
     folder = sweep_folders.make_sweep(home, trials=2)
     sweep_folders.start_trial(folder, 2)

@@ -46,7 +46,7 @@ class S6(nn.Module):
         nn.init.uniform_(self.to_dt.weight, -(dt_rank**-0.5), dt_rank**-0.5)
         dt = initial_dt((inner,), dt_min, dt_max)
         self.dt_bias = nn.Parameter(unconstrained(dt, "softplus"))
-        self.A_log = nn.Parameter(torch.arange(1, d_state + 1).float().log().repeat(inner, 1))
+        self.A_log = nn.Parameter(torch.arange(1, d_state + 1).log().repeat(inner, 1))
         self.D = nn.Parameter(torch.ones(inner))
         self.leave = nn.Linear(inner, d_model, bias=False)
 

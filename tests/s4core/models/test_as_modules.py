@@ -48,3 +48,13 @@ def test_a_model_is_built_on_the_default_device(name):
     model.load_state_dict(there.state_dict(), assign=True)
     x = inputs().float()
     assert torch.equal(model(x), there(x))
+
+
+def test_a_model_is_built_in_the_default_dtype(name):
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = s4core.build({"name": name, "d_model": 16}, SHAPE)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    tensors = [*model.parameters(), *model.buffers()]
+    assert {t.dtype for t in tensors} == {torch.float64}

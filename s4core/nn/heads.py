@@ -199,18 +199,18 @@ class Decoder(nn.Module):
         return kept / max(count, 1) if mean else kept
 
     def _pool(self, h: Tensor, lengths: Tensor | None) -> Tensor:
-        if self.pooling == "first":
-            return h[:, 0]
         if lengths is None:
-            if self.pooling == "last":
-                return h[:, -1]
+            if self.pooling in ("first", "last"):
+                return h[:, 0 if self.pooling == "first" else -1]
             # Over the last axis, so that the gradient gets the memory of the stack's sequences.
             rows = layout.h_first(h)
             return (rows.mean(2) if self.pooling == "mean" else rows.sum(2)).t()
-        if self.pooling == "last":
+        # A sequence of no steps gets 0: not 0/0, and not what its padding happens to be.
+        if self.pooling in ("first", "last"):
             last = (lengths - 1).clamp_min(0)
-            return h[torch.arange(h.shape[0], device=h.device), last]
+            every = torch.arange(h.shape[0], device=h.device)
+            step = h[:, 0] if self.pooling == "first" else h[every, last]
+            return torch.where(lengths[:, None] > 0, step, 0.0)
         valid = torch.arange(h.shape[1], device=h.device) < lengths[:, None]
         total = torch.where(valid[..., None], h, 0.0).sum(1)
-        # A sequence of no steps has the mean 0, not 0/0.
         return total / lengths.clamp_min(1)[:, None] if self.pooling == "mean" else total

@@ -103,3 +103,14 @@ def test_a_step_that_trained_to_nothing_or_to_infinity_gives_no_nan(name, raw, h
             parameter.fill_(raw)
     with precision(half):
         passes(model, torch.randn(2, 19, 3, generator=torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("block_pool", ["none", "avg"])
+@pytest.mark.parametrize("pooling", ["mean", "last", "first", "sum"])
+def test_a_sequence_of_no_steps_is_not_answered_from_its_padding(pooling, block_pool):
+    """Nor is one that is too short for the pools between the blocks."""
+    model = make("s4d", pooling=pooling, block_pool=block_pool).eval()
+    x, lengths = torch.randn(2, 19, 3), torch.tensor([0, 1])
+    other = x.clone()
+    other[0], other[1, 1:] = 17.0, 17.0
+    torch.testing.assert_close(model(x, lengths), model(other, lengths))

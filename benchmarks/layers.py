@@ -20,7 +20,7 @@ from s4core.ssm.mimo import MimoOptions, MimoSSM
 
 # (batch, features, states before conj_sym, length)
 S5_SHAPES = [(16, 128, 64, 1024), (8, 256, 128, 4096), (4, 96, 128, 16384)]
-BLOCK_SHAPES = [(16, 64, 1024), (8, 64, 4096), (4, 64, 16000)]
+BLOCK_SHAPES = [(16, 64, 1024), (8, 64, 2048), (8, 64, 4096), (4, 64, 8192), (4, 64, 16000)]
 
 
 def with_gradient(function: Run, leaves: list[torch.Tensor]) -> Run:
@@ -97,7 +97,7 @@ def s5_peak(which: str, index: int) -> float:
 
 def blocks() -> None:
     for B, H, L in BLOCK_SHAPES:
-        for N in (4, 16, 64):
+        for N in (4, 16, 32, 64):
             layer = SSMLayer(DiagonalSSM(H, DiagonalOptions(d_state=N, init="lin")))
             u = torch.randn(H, B, L).transpose(0, 1).requires_grad_()
             leaves = [u, *(p for name, p in layer.named_parameters() if name != "D")]

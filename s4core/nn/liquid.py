@@ -198,7 +198,7 @@ class PublishedLiquidLayer(nn.Module):
         self.all_combinations, self.squash = all_combinations, squash
         with torch.no_grad():
             A, B, C, dt = _start(layer.ssm)
-            b = dt * B / (1.0 - dt * A / 2.0)
+            b = (dt * B / (1.0 - dt * A / 2.0)).to(B.dtype)
             self.register_buffer("b", torch.view_as_real(b).clone())
             self.register_buffer("C", torch.view_as_real(C).clone())
         self.b: Tensor

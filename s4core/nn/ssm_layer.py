@@ -23,7 +23,7 @@ from ..ssm.diagonal import DiagonalSSM
 CHUNK = 64
 Mode = Literal["auto", "conv", "scan"]
 # Where blocks beat the FFT on a CPU: up to so many states, from so many steps on.
-BLOCK_STATES, BLOCK_LENGTH = 16, 1024
+BLOCKS = ((32, 1024), (64, 8192))
 
 
 class SSMLayer(nn.Module):
@@ -138,7 +138,7 @@ class SSMLayer(nn.Module):
         # Compilers want the one opaque kernel; a GPU's FFT was not measured against blocks.
         eager = device.type == "cpu" and not torch.compiler.is_compiling()
         states = 2 * self.ssm.A_real.shape[-1]
-        return eager and states <= BLOCK_STATES and length >= BLOCK_LENGTH
+        return eager and any(states <= most and length >= least for most, least in BLOCKS)
 
     def _by_blocks(
         self, u: Float[Tensor, "B H L"], x: Tensor | None, rate: float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -64,7 +66,7 @@ def test_blocks_and_fft_agree_in_values_and_gradients(name, dtype, tolerance, mo
     scan = ssm_layer.chunk_scan
     monkeypatch.setattr(ssm_layer, "chunk_scan", lambda *a: calls.append(a) or scan(*a))
     by_blocks = run()
-    monkeypatch.setattr(ssm_layer, "BLOCK_STATES", 0)
+    monkeypatch.setattr(ssm_layer, "BLOCKS", ())
     by_fft = run()
     assert len(calls) == 1
     for one, other in zip(by_blocks, by_fft, strict=True):
@@ -94,7 +96,7 @@ def test_a_bidirectional_layer_does_not_scan():
 
 def test_kernel_dropout_leaves_values_out_in_training_alone():
     layer = SSMLayer(SYSTEMS["s4d"](1), kernel_dropout=0.25)
-    impulse = torch.zeros(1, ssm_layer.BLOCK_LENGTH, 4)
+    impulse = torch.zeros(1, ssm_layer.BLOCKS[0][1], 4)
     impulse[:, 0] = 1
     k = layer.ssm.kernel(impulse.shape[1])[0].t()
     dropped = layer.train()(impulse)[0]
@@ -139,3 +141,24 @@ def test_memory_with_channels_outermost_stays_so():
     y = layer(u)
     assert y.permute(2, 0, 1).is_contiguous()
     torch.testing.assert_close(y, layer(u.contiguous()), rtol=1e-12, atol=1e-12)
+
+
+LONG = {
+    "s4d": lambda init: DiagonalSSM(4, DiagonalOptions(d_state=64, init=init)),
+    "s4": lambda init: DplrSSM(4, DplrOptions(d_state=64, init=init, rank=2), l_max=16384),
+}
+
+
+@pytest.mark.parametrize("mode", ["conv", "scan"])
+@pytest.mark.parametrize("init", ["legs", "legt", "fourier", "foud", "lin", "quad"])
+@pytest.mark.parametrize("name", LONG)
+def test_single_precision_is_within_2e5_of_double_at_16384_steps(name, init, mode):
+    """With the same parameters: what is made of them once per mode is made in float64."""
+    layer = SSMLayer(LONG[name](init).float(), mode=mode).float()
+    twin = copy.deepcopy(layer).double()
+    twin.mode = "conv"
+    u = torch.randn(1, 16384, 4, dtype=torch.float32)
+    with torch.no_grad():
+        y, exact = layer(u), twin(u.double())
+    assert y.dtype == torch.float32
+    assert (y - exact).abs().max() < 2e-5 * exact.abs().max()

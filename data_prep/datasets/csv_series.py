@@ -149,6 +149,11 @@ def examples(raw: Raw, split: str) -> Iterator[Mapping[str, Any]]:
             if _is_empty(row["y"]).all():
                 raise table.error(lines[0], "no step of the series has a label: leave it out.")
         yield row
+    if options.is_class and len(raw.facts["classes"]) == 1:
+        (only,) = raw.facts["classes"]
+        raise DataError(
+            f"csv_series: every {options.label!r} in {raw.folder} is {only!r}: need two classes."
+        )
 
 
 def _series(table: CsvTable, options: Options) -> Iterator[np.ndarray]:

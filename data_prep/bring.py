@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +11,10 @@ from data_prep.card import RawFile
 from data_prep.errors import MissingRaw
 from data_prep.fetch import Network, Progress, fetch
 from data_prep.registry import Raw, files_of, sources_of
+from data_prep.sources import sha256_of
 from data_prep.unpack import unpack
+
+_log = logging.getLogger(__name__)
 
 
 def is_present(files: Iterable[Path]) -> bool:
@@ -43,6 +47,22 @@ def bring(
             unpack(raw.folder / file.path, raw.folder / file.unpack)
     if not is_present(sources_of(module, raw)):
         raise MissingRaw(_what_is_missing(name, module.CARD.layout, raw.folder, []))
+
+
+def tell_of_others(module: ModuleType, raw: Raw) -> None:
+    """Warn of raw files that somebody put there and that are not those which were published."""
+    for file in files_of(module, raw.options):
+        path = raw.folder / file.path
+        if file.sha256 is None or not path.is_file():
+            continue
+        found = sha256_of(path)
+        if found != file.sha256:
+            _log.warning(
+                "%s is not the published file and is used as it is (sha256 %s, published: %s).",
+                path,
+                found,
+                file.sha256,
+            )
 
 
 def _what_is_missing(name: str, layout: str, folder: Path, missing: Sequence[RawFile]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.arrow import Column, Packed, Part, Spool, pack
-from data_prep.bring import bring, is_present
+from data_prep.bring import bring, is_present, tell_of_others
 from data_prep.cache import Request
 from data_prep.card import Split
 from data_prep.errors import DataError
@@ -89,6 +89,7 @@ class Build:
         raw = self.raw
         if not self.is_generated and not is_present(sources_of(self.module, raw)):
             bring(self.module, raw)
+        tell_of_others(self.module, raw)
         if hasattr(self.module, "survey"):
             raw = dataclasses.replace(raw, facts=self.module.survey(raw))
         seen: set[bytes] = set()

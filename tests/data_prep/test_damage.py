@@ -166,3 +166,17 @@ def test_a_damaged_entry_is_no_obstacle_to_another_without_its_raw_files(tmp_pat
     shutil.rmtree(raw)
     again = open_dataset("imdb", options, home=tmp_path, raw=raw)
     assert again.fingerprint == wanted.fingerprint
+
+
+def test_a_raw_file_that_is_not_the_published_one_is_told_of(tmp_path, caplog):
+    folder = tmp_path / "raw" / "smnist"
+    folder.mkdir(parents=True)
+    options = samples.SAMPLES["smnist"](folder)
+    open_dataset("smnist", options, home=tmp_path)
+    told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    named = {m.partition(" is not")[0] for m in told}
+    assert named == {str(path) for path in folder.glob("*.gz")}
+    assert "is not the published file and is used as it is (sha256 " in told[0]
+    caplog.clear()
+    open_dataset("smnist", options, home=tmp_path)  # which is there now: nothing is read again
+    assert not caplog.records

@@ -38,6 +38,7 @@ def main(args: argparse.Namespace) -> int:
     from sweeps import home, load_spec
     from sweeps.mistakes import find_mistakes
     from sweeps.plan import make_plan
+    from sweeps.remarks import remarks
     from sweeps.schema import sweep_schema
 
     if args.schema:
@@ -54,13 +55,13 @@ def main(args: argparse.Namespace) -> int:
         if found[str(file)]:
             continue
         spec = load_spec(file, allow_imports=args.allow_imports)
-        notes[str(file)], wrong = _data(spec)
+        missing, wrong = _data(spec)
+        notes[str(file)] = [*missing, *remarks(spec.search)]
         found[str(file)] = [f"{file}: data: {line}" for line in wrong]
         if not args.json and not wrong:
             print(f"{file}: good, {_summary(spec)}")
-            print(
-                *(f"  not on this machine: {line}\n" for line in notes[str(file)]), sep="", end=""
-            )
+            told = [f"not on this machine: {line}" for line in missing]
+            print(*(f"  {line}\n" for line in [*told, *remarks(spec.search)]), sep="", end="")
         if args.plan:
             room, fits, is_cluster = _room(spec)
             plan = make_plan(spec, home(), probe=not args.no_probe, fits=fits)

@@ -125,6 +125,7 @@ class SequenceModel(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """Make the state before the first step."""
+        self._refuse_half()
         if self.front is not None:
             raise ValueError("front 'wavelet' looks at the whole sequence: this model cannot step.")
         return 0, self.backbone.initial_state(batch), self.decoder.initial_state(batch)
@@ -132,6 +133,7 @@ class SequenceModel(nn.Module):
     def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
         """Answer after one more step; dt (B,) the time since the step before, where irregular."""
         number, inner, kept = state
+        _check_batch(x, kept[0])
         x, dt = self._take_dt(x, dt)
         h, inner = self.backbone.step(self.encoder.step(x, number), inner, dt)
         y, kept = self.decoder.step(h, kept)
@@ -142,6 +144,7 @@ class SequenceModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """Answer after a piece x (B, l, d_input) more; any lengths, odd ones too, from any step."""
         number, inner, kept = state
+        _check_batch(x, kept[0])
         if x.shape[0] == 0:
             return self.decoder(self.decoder.nothing(x.shape[1])), state
         x, dt = self._take_dt(x, dt)
@@ -158,8 +161,17 @@ class SequenceModel(nn.Module):
             return torch.cat([x, dt[..., None].to(x.dtype)], dim=-1), None
         return x, dt
 
+    def _refuse_half(self) -> None:
+        dtype = self.decoder.readout.linear.weight.dtype
+        if dtype in (torch.bfloat16, torch.float16):
+            raise ValueError(
+                f"the weights are {dtype}, too coarse for a state space: keep them in float32 and "
+                "run the model under torch.autocast."
+            )
+
     def _check(self, x: Tensor, lengths: Tensor | None, rate: float, dt: Tensor | None) -> None:
         shape = self.shape
+        self._refuse_half()
         wanted = "(B, L) tokens" if shape.tokens else f"(B, L, {shape.d_input}) floats"
         fits = x.ndim == 2 if shape.tokens else x.ndim == 3 and x.shape[2] == shape.d_input
         if not fits or x.is_floating_point() == shape.tokens:
@@ -191,6 +203,12 @@ class SequenceModel(nn.Module):
             )
         if dt is not None and dt.shape != x.shape[:2]:
             raise ValueError(f"want dt of {tuple(x.shape[:2])}, got {tuple(dt.shape)}.")
+
+
+def _check_batch(x: Tensor, kept: Tensor) -> None:
+    """Raise ValueError for a batch x of another size than the one that the state is of."""
+    if x.shape[0] != kept.shape[0]:
+        raise ValueError(f"the state is one of {kept.shape[0]} sequences, but x has {x.shape[0]}.")
 
 
 def stack_model(options: StackOptions, shape: TaskShape, make_mixer: MakeMixer) -> SequenceModel:

@@ -114,3 +114,22 @@ def test_a_sequence_of_no_steps_is_not_answered_from_its_padding(pooling, block_
     other = x.clone()
     other[0], other[1, 1:] = 17.0, 17.0
     torch.testing.assert_close(model(x, lengths), model(other, lengths))
+
+
+@pytest.mark.parametrize("name", [n for n in s4core.model_names() if n != "s4nd"])
+def test_a_state_of_another_batch_is_refused(name):
+    model = make(name)
+    state = model.initial_state(1)
+    with pytest.raises(ValueError, match="the state is one of 1 sequences, but x has 2"):
+        model.step(torch.zeros(2, 3), state)
+    with pytest.raises(ValueError, match="the state is one of 1 sequences, but x has 2"):
+        model.forward_with_state(torch.zeros(2, 4, 3), state)
+
+
+@pytest.mark.parametrize("name", s4core.model_names())
+def test_weights_in_half_precision_are_refused(name):
+    model = make(name).bfloat16().eval()
+    with pytest.raises(ValueError, match=r"the weights are torch.bfloat16.*autocast"):
+        model(torch.zeros(2, 19, 3, dtype=torch.bfloat16))
+    with pytest.raises(ValueError, match=r"the weights are torch.bfloat16.*autocast"):
+        model.initial_state(2)

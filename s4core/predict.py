@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from s4core.config import TaskShape, from_mapping
 from s4core.train.fit import choose_device, load_model
@@ -39,10 +40,10 @@ class Predictor:
 
     def __call__(
         self,
-        x: Array,
+        x: ArrayLike,
         *,
-        lengths: Array | None = None,
-        dt: Array | None = None,
+        lengths: ArrayLike | None = None,
+        dt: ArrayLike | None = None,
         rate: float = 1.0,
     ) -> Array:
         """Scores (B, d_output), or (B, L, d_output) for a target a step, of sequences x.
@@ -51,6 +52,9 @@ class Predictor:
         of pairs, the first of each pair in rows 0..B-1. lengths: (B,) of ragged ones; dt: (B, L) of
         irregular ones. rate: their step over that of the training data.
         """
+        x = np.asarray(x)
+        lengths = None if lengths is None else np.asarray(lengths)
+        dt = None if dt is None else np.asarray(dt)
         outputs = []
         with torch.no_grad():
             for rows in self._parts(len(x)):

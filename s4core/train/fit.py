@@ -7,7 +7,7 @@ On a CPU the stream of reports equals that of an undisturbed run bit by bit, tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ from s4core.train.training import Training
 
 def fit(
     model: Any,
-    shape: TaskShape,
-    train: TrainConfig,
+    shape: TaskShape | Mapping[str, Any],
+    train: TrainConfig | Mapping[str, Any],
     data: TrainData,
     folder: Path | str,
     *,
@@ -41,8 +41,9 @@ def fit(
 ) -> Iterator[EpochReport]:
     """Train until all epochs are done or patience runs out; yield a report for each epoch.
 
-    model: a Config or a block with `name`. folder: where last.pt and best.pt are kept, made if
-    need be. metric, mode: the objective, which moves best.pt, patience and the plateau schedule.
+    model: a Config or a block with `name`; shape and train may be blocks too. folder: where last.pt
+    and best.pt are kept, made if need be. metric, mode: the objective, which moves best.pt,
+    patience and the plateau schedule.
     seed: >= 0. device: None is the GPU if there is one. guard: called before anything is put in
     place on disk; it raises if this process should no longer write there.
 
@@ -52,6 +53,12 @@ def fit(
     Under torch.distributed every process calls this and gets the same reports; rank 0 writes.
     Raises ConfigError, ValueError (a metric that the task lacks), Diverged, CheckpointError.
     """
+    if isinstance(shape, Mapping):
+        shape = from_mapping(TaskShape, shape, path="shape")
+    if isinstance(train, Mapping):
+        train = from_mapping(TrainConfig, train, path="train")
+    if seed < 0:
+        raise ValueError(f"need seed >= 0, got {seed}.")
     request = Request(
         model=model,
         shape=shape,
@@ -118,7 +125,7 @@ def choose_device(device: torch.device | str | None) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        torch.zeros(1, device=chosen).cpu()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"no device {str(device)!r} here: {reason}") from error

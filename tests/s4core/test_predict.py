@@ -56,3 +56,17 @@ def test_numbers_are_not_taken_for_tokens(tmp_path):
     assert predict(np.ones((3, 9), np.uint8)).shape == (3, 2)
     with pytest.raises(ValueError, match="want x of .* tokens, got .* of torch.float64"):
         predict(np.full((3, 9), 0.5))
+
+
+def test_lists_are_as_good_as_arrays(tmp_path):
+    shape = TaskShape(d_input=5, d_output=2, length=9, tokens=True, ragged=True)
+    keep(tmp_path, shape)
+    predict, x, lengths = Predictor(tmp_path, device="cpu"), [[1, 2, 3], [4, 0, 0]], [3, 1]
+    found = predict(x, lengths=lengths)
+    np.testing.assert_array_equal(found, predict(np.array(x), lengths=np.array(lengths)))
+
+
+def test_a_device_without_numbers_is_none(tmp_path):
+    keep(tmp_path, TaskShape(d_input=5, d_output=2, length=9, tokens=True))
+    with pytest.raises(ValueError, match="no device 'meta' here"):
+        Predictor(tmp_path, device="meta")

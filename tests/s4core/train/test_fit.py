@@ -371,3 +371,14 @@ def test_a_batch_size_that_was_not_halved_is_no_limit_for_the_next(tmp_path):
     list(run(tmp_path, TrainConfig(**size, epochs=1, batch_size=8)))
     reports = list(run(tmp_path, TrainConfig(**size, epochs=2, batch_size=16)))
     assert [r.metrics["batch_size"] for r in reports] == [8.0, 16.0]
+
+
+def test_settings_may_be_blocks_and_are_blamed_by_their_path(tmp_path):
+    shape = {"d_input": 1, "d_output": 3, "length": 24}
+    block = {"epochs": 4, "batch_size": 16, "lr": 0.02, "warmup": 0.5, "weight_decay": 0.05}
+    reports = fit(MODEL, shape, block, Waves(), tmp_path / "block")
+    assert told(reports) == told(run(tmp_path / "config"))
+    with pytest.raises(ValueError, match="train.epoch: unknown key 'epoch'"):
+        next(fit(MODEL, SHAPE, {"epoch": 4}, Waves(), tmp_path / "none"))
+    with pytest.raises(ValueError, match="need seed >= 0, got -1"):
+        next(run(tmp_path / "none", seed=-1))

@@ -98,7 +98,7 @@ class SSMLayer(nn.Module):
         reverse = None
         if self.bidirectional:
             k, reverse = k[: self.channels], k[self.channels :]
-        y: Tensor = fft_conv(u, self._with_skip(k), k_reverse=reverse)
+        y: Tensor = fft_conv(u, with_skip(k, self.D), k_reverse=reverse)
         return y
 
     def forward_with_state(
@@ -144,10 +144,16 @@ class SSMLayer(nn.Module):
         self, u: Float[Tensor, "B H L"], x: Tensor | None, rate: float
     ) -> tuple[Float[Tensor, "B D L"], Tensor]:
         """Outputs and the last state, from the state x (None is zero)."""
-        block = min(CHUNK, 1 << max(0, u.shape[-1] - 1).bit_length())
-        tables = self.ssm.tables(block, rate)
-        tables = dataclasses.replace(tables, kernel=self._with_skip(tables.kernel))
+        tables = self.ssm.tables(block_of(u), rate)
+        tables = dataclasses.replace(tables, kernel=with_skip(tables.kernel, self.D))
         return chunk_scan(u, tables, x)
 
-    def _with_skip(self, k: Float[Tensor, "C H L"]) -> Float[Tensor, "C H L"]:
-        return torch.cat([k[..., :1] + self.D.unsqueeze(-1), k[..., 1:]], -1)
+
+def block_of(u: Float[Tensor, "*s L"]) -> int:
+    """Steps in a block for sequences like u."""
+    return min(CHUNK, 1 << max(0, u.shape[-1] - 1).bit_length())
+
+
+def with_skip(k: Float[Tensor, "C H L"], D: Float[Tensor, "C H"]) -> Float[Tensor, "C H L"]:
+    """The kernel of y = K * u + D u."""
+    return torch.cat([k[..., :1] + D.unsqueeze(-1), k[..., 1:]], -1)

@@ -3,7 +3,7 @@
 Inside a block of b steps the output is a product with a b x b Toeplitz matrix; between blocks only
 the state is carried.  All work but the carry is real matrix products, there is no length-L kernel
 and no FFT.  It continues from any state, which a convolution cannot, and at long L with few modes
-it is faster than one (1.4 to 2.8 times for N <= 16 from L = 1024).
+it is faster than one (see benchmarks/README.md).
 
 Source: the block decomposition of Mamba-2, arXiv:2405.21060, section 6, for fixed A, B, C.
 """

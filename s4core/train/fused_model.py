@@ -3,13 +3,14 @@
 A small model on a CPU or a GPU spends its time starting operations, not in them. Channels are kept
 outermost (see nn/layout.py), so stacking is widening: a layer over K d_model channels convolves,
 norms and pools the K models at once, and only mixing between channels must know of K. Measured
-against K separate steps in benchmarks/training.py.
+against K separate steps in benchmarks/fused_trials.py.
 
 What is stacked: `SequenceModel` over a `Stack` of `Block`s around `SSMLayer`s, as `unfusable` says.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,12 +25,13 @@ from s4core.nn.joint import alike
 from s4core.nn.model import SequenceModel
 from s4core.nn.norm import Norm
 from s4core.nn.pool import BlockPool
-from s4core.nn.ssm_layer import SSMLayer
+from s4core.nn.ssm_layer import SSMLayer, block_of, with_skip
 from s4core.nn.stack import Stack
+from s4core.ops.chunk import chunk_scan
 from s4core.ops.fftconv import fft_conv
 from s4core.ssm.diagonal import DiagonalSSM
 from s4core.ssm.dplr import DplrSSM
-from s4core.train.fused_system import WideSystem, wide_kernels
+from s4core.train.fused_system import WideSystem, wide_kernels, wide_tables
 
 _NORMS = ("layer", "batch", "rms", "none")
 
@@ -58,8 +60,6 @@ def _unfusable(block: Any) -> str | None:
     mixer: Any = block.mixer
     if type(block) is not Block or type(mixer) is not SSMLayer:
         return "only blocks around a plain SSM layer are fused"
-    if mixer.mode == "scan":
-        return "only convolutions are fused, and this model has mode 'scan'"
     if mixer.kernel_dropout > 0:
         return "kernel_dropout is not fused"
     if type(mixer.ssm) not in (DiagonalSSM, DplrSSM) or mixer.channels != 1:
@@ -169,34 +169,50 @@ class FusedModel:
         return kernels
 
     def _made(self, blocks: Sequence[int], length: int) -> list[Tensor]:
-        prefixes = [f"backbone.blocks.{i}.mixer.ssm." for i in blocks]
-        own = [
-            {n.removeprefix(prefix): p for n, p in self.parameters.items() if n.startswith(prefix)}
-            for prefix in prefixes
-        ]
-        return wide_kernels([self._wide[prefix[:-1]] for prefix in prefixes], own, length)
+        names = [f"backbone.blocks.{i}.mixer.ssm" for i in blocks]
+        return wide_kernels(
+            [self._wide[name] for name in names], [self._of(name) for name in names], length
+        )
+
+    def _of(self, name: str) -> dict[str, Tensor]:
+        """The stacked parameters of a module."""
+        prefix = f"{name}."
+        mine = (item for item in self.parameters.items() if item[0].startswith(prefix))
+        return {key.removeprefix(prefix): parameter for key, parameter in mine}
 
     def _block(self, index: int, x: Tensor, kernels: Mapping[int, Tensor]) -> Tensor:
         name = f"backbone.blocks.{index}"
         block = self.models[0].backbone.blocks[index]
         blocks = [m.backbone.blocks[index] for m in self.models]
         u = x if block.prenorm is None else self._norm(f"{name}.prenorm", block.prenorm, x)
-        k = kernels[index] if index in kernels else self._made([index], x.shape[-1])[0]
-        y = self._mixer(f"{name}.mixer", block.mixer, u, k)
+        if block.mixer.is_for_blocks(x.shape[-1], x.device):
+            y = self._scan(f"{name}.mixer", u)
+        else:
+            k = kernels[index] if index in kernels else self._made([index], x.shape[-1])[0]
+            y = self._convolve(f"{name}.mixer", block.mixer, u, k)
         g = ACTIVATIONS[block.output.activation](y)
         g = self._dropout(g, [b.output.dropout for b in blocks])
         g = self._output(f"{name}.output", block.output, y, g)
         z = x + self._dropout(g, [b.output.branch_dropout for b in blocks])
         return z if block.postnorm is None else self._norm(f"{name}.postnorm", block.postnorm, z)
 
-    def _mixer(self, name: str, layer: Any, u: Tensor, k: Tensor) -> Tensor:
-        K, H, B, L = u.shape
-        forward = k[: layer.channels]
-        D = self.parameters[f"{name}.D"].transpose(0, 1).unsqueeze(-1)  # (C, K, H, 1)
-        forward = torch.cat([forward[..., :1] + D, forward[..., 1:]], -1).flatten(1, 2)
-        reverse = k[layer.channels :].flatten(1, 2) if layer.bidirectional else None
+    def _scan(self, name: str, u: Tensor) -> Tensor:
+        tables = wide_tables(self._wide[f"{name}.ssm"], self._of(f"{name}.ssm"), block_of(u))
+        kernel = with_skip(tables.kernel, self._skip(name))
+        tables = dataclasses.replace(tables, kernel=kernel)
+        y, _ = chunk_scan(u.flatten(0, 1).transpose(0, 1), tables)
+        return y.transpose(0, 1).reshape(u.shape)
+
+    def _convolve(self, name: str, layer: Any, u: Tensor, k: Tensor) -> Tensor:
+        k = k.flatten(1, 2)
+        forward = with_skip(k[: layer.channels], self._skip(name))
+        reverse = k[layer.channels :] if layer.bidirectional else None
         y = fft_conv(u.flatten(0, 1).transpose(0, 1), forward, k_reverse=reverse)
-        return y.transpose(0, 1).reshape(K, H, B, L)
+        return y.transpose(0, 1).reshape(u.shape)
+
+    def _skip(self, name: str) -> Tensor:
+        """D of all models, (C, K * H)."""
+        return self.parameters[f"{name}.D"].transpose(0, 1).flatten(1)
 
     def _output(self, name: str, output: Output, y: Tensor, g: Tensor) -> Tensor:
         if output.linear is None:

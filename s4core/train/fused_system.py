@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from s4core.ops.chunk import ChunkTables
 from s4core.ssm.diagonal import DiagonalOptions, DiagonalSSM
 from s4core.ssm.dplr import DplrOptions, DplrSSM
 
@@ -52,10 +53,10 @@ class WideSystem:
             for name, p in stacked.items()
         }
 
-    def apart(self, kernel: Tensor) -> Tensor:
-        """The kernels (C, K, H, L) of the K systems."""
-        C, _, length = kernel.shape
-        return kernel.view(C, -1, self._count, length).transpose(1, 2)
+    def apart(self, x: Tensor, axis: int) -> Tensor:
+        """Features (H K) on `axis` as two axes K, H."""
+        both = (*x.shape[:axis], -1, self._count, *x.shape[axis + 1 :])
+        return x.reshape(both).transpose(axis, axis + 1)
 
 
 def wide_kernels(
@@ -65,13 +66,38 @@ def wide_kernels(
 
     stacked: the parameters of each, (K, ...) by name.
     """
+    made = _called(systems, stacked, lambda modules: modules[0].kernels(modules, length))
+    return [system.apart(kernel, 1) for system, kernel in zip(systems, made, strict=True)]
+
+
+def wide_tables(system: WideSystem, stacked: dict[str, Tensor], block: int) -> ChunkTables:
+    """The tables over blocks of the recurrence of the K systems, of K * H features."""
+
+    def ordered(x: Tensor, axis: int = 0) -> Tensor:
+        return system.apart(x, axis).flatten(axis, axis + 1)
+
+    made: ChunkTables = _called([system], [stacked], lambda modules: modules[0].tables(block))
+    return dataclasses.replace(
+        made,
+        kernel=ordered(made.kernel, 1),
+        write=ordered(made.write),
+        read=ordered(made.read, 1),
+        carry=lambda steps: ordered(made.carry(steps)),
+    )
+
+
+def _called(
+    systems: Sequence[WideSystem],
+    stacked: Sequence[dict[str, Tensor]],
+    make: Callable[[Any], Any],
+) -> Any:
+    """What `make` makes of the systems' modules, with the stacked parameters in them."""
     own = {
         f"systems.{i}.{name}": parameter
         for i, (system, parameters) in enumerate(zip(systems, stacked, strict=True))
         for name, parameter in system.parameters(parameters).items()
     }
-    made = functional_call(_Kernels(system.module() for system in systems), own, (length,))
-    return [system.apart(kernel) for system, kernel in zip(systems, made, strict=True)]
+    return functional_call(_Systems(system.module() for system in systems), own, (make,))
 
 
 def _options(system: DiagonalSSM | DplrSSM, *, n_ssm: int) -> Any:
@@ -81,13 +107,12 @@ def _options(system: DiagonalSSM | DplrSSM, *, n_ssm: int) -> Any:
     return kind(**{**fields, "n_ssm": n_ssm})
 
 
-class _Kernels(nn.Module):
-    """`kernels` as a forward, which functional_call needs."""
+class _Systems(nn.Module):
+    """A function of systems as a forward, which functional_call needs."""
 
     def __init__(self, systems: Iterable[nn.Module]) -> None:
         super().__init__()
         self.systems: Any = nn.ModuleList(systems)
 
-    def forward(self, length: int) -> Sequence[Tensor]:
-        made: Sequence[Tensor] = self.systems[0].kernels(self.systems, length)
-        return made
+    def forward(self, make: Callable[[Any], Any]) -> Any:
+        return make(self.systems)

@@ -84,6 +84,7 @@ MODELS = {
         "name": "s4", **SMALL, "rank": 2, "n_ssm": 1, "norm": "rms", "final_act": "half_glu2",
         "pooling": "last", "dt_tie": False,
     },
+    "s4d, one shared system, by blocks": {**S4D, "n_ssm": 2, "mode": "scan"},
     "s4d, inner dropout, linear": {**S4D, "dropout_rule": "inner", "final_act": "linear"},
 }  # fmt: skip
 
@@ -208,7 +209,6 @@ def test_the_weights_are_those_of_separate_training(tmp_path):
         ({**S4D, "residual": "affine"}, {}, "only residual 'add'"),
         ({**S4D, "tie_dropout": False}, {}, "only tied dropout"),
         ({**S4D, "drop_path": 0.1}, {}, "drop_path"),
-        ({**S4D, "mode": "scan"}, {}, "only convolutions are fused"),
         ({**S4D, "kernel_dropout": 0.1}, {}, "kernel_dropout is not fused"),
         ({**S4D, "weight_norm": True}, {}, "weight_norm is not fused"),
         ({"name": "s6", "d_model": 8, "n_layers": 1}, {}, "only blocks around a plain SSM layer"),

@@ -64,12 +64,8 @@ def _map(args: argparse.Namespace) -> Iterator[Any]:
         with processes(max(1, args.workers)) as spread:
             yield spread
         return
-    import ray
-
+    from cluster.runtime import ray_running
     from cluster.shards import ray_map
 
-    ray.init(address=args.ray, log_to_driver=False)
-    try:
+    with ray_running(args.ray):
         yield ray_map
-    finally:
-        ray.shutdown()

@@ -8,12 +8,15 @@ attributes of objects, no subscripts: a name is a dotted path into the configura
 from __future__ import annotations
 
 import ast
+import difflib
 import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from s4core.config import nearest
+
+NEAREST = 5  # names told where there is none like the one that was meant
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "abs": abs, "min": min, "max": max, "round": round, "int": int, "float": float,
@@ -143,7 +146,11 @@ def _look_up(path: tuple[str, ...], config: Mapping[str, Any]) -> Any:
     here: Any = config
     for i, name in enumerate(path):
         if not isinstance(here, Mapping) or name not in here:
-            known = nearest(name, [str(k) for k in here]) if isinstance(here, Mapping) else ""
-            raise ExpressionError(f"no value {'.'.join(path[: i + 1])!r}: {known}")
+            said = ".".join(path[: i + 1])
+            if not isinstance(here, Mapping):
+                raise ExpressionError(f"no value {said!r}: {'.'.join(path[:i])} is {here!r}.")
+            names = [str(key) for key in here]
+            near = difflib.get_close_matches(name, names, n=NEAREST, cutoff=0.4)
+            raise ExpressionError(f"no value {said!r}: {nearest(name, near or names)}")
         here = here[name]
     return here

@@ -51,6 +51,16 @@ def test_a_missing_name_is_answered_with_the_nearest() -> None:
         Expression("model.d_modl > 1")(CONFIG)
 
 
+def test_of_many_names_the_few_that_are_like_the_missing_one_are_told() -> None:
+    train = {name: 1 for name in ("lr", "ssm_lr", "lr_min", "epochs", "patience", "betas", "ema")}
+    with pytest.raises(ExpressionError) as caught:
+        Expression("train.lrr > 1")({"train": train})
+    told = "no value 'train.lrr': choose from lr, lr_min, ssm_lr. Did you mean 'lr'?"
+    assert str(caught.value) == told
+    with pytest.raises(ExpressionError, match=r"no value 'train.lr.x': train.lr is 1\.$"):
+        Expression("train.lr.x > 1")({"train": train})
+
+
 def test_arithmetic_that_fails_names_the_expression() -> None:
     with pytest.raises(ExpressionError, match=r"'1 / \(model.d_model - 64\)' cannot be worked out"):
         Expression("1 / (model.d_model - 64)")(CONFIG)

@@ -53,6 +53,14 @@ class Dataset:
             return self.entry.splits
         return {name: self._describe(subset) for name, subset in self.view.splits.items()}
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What one must know to give a model other rows: classes by name, and x as stored times
+        scale plus shift, a number a channel; what a data set does not say is left out."""
+        said = {"classes": self.entry.manifest["facts"].get("classes")}
+        said |= {key: list(getattr(self.view.read, key, ())) for key in ("scale", "shift")}
+        return {key: value for key, value in said.items() if value}
+
     def size(self, split: str) -> int:
         """Return the number of examples of a split (a pair of documents counts as one)."""
         subset = self._subset(split)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import s4core
+from data_prep.errors import DataError
 from data_prep.fetch import Progress
+from data_prep.registry import dataset_module
 from s4core.config import ConfigError
 from s4core.train.report import EpochReport
 from sweeps.plural import plural
@@ -242,6 +244,7 @@ def export_trial(
         "objective": {"metric": study.spec.objective.metric, "value": trial.value},
         "epoch": trial.best_epoch,
         "data": dict(study.trial_spec(trial.number).data),
+        **_reading(study, trial.number),
         "params": dict(trial.params),
         "test": _kept_test(study, trial.number),
     }
@@ -253,6 +256,16 @@ def export_trial(
     except ValueError as error:  # a model that has no step, or none that ONNX could hold
         raise StudyError(f"trial {trial.number} has no ONNX: {error}") from error
     return folder
+
+
+def _reading(study: Study, number: int) -> dict[str, Any]:
+    """How a user's own data were read, whose classes and scale no paper says."""
+    spec = study.trial_spec(number)
+    try:
+        is_own = hasattr(dataset_module(str(spec.data["name"])), "glance")
+        return open_data(spec, study.home).reading if is_own else {}
+    except DataError:  # they are no longer here
+        return {}
 
 
 def _kept_test(study: Study, number: int) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,6 +238,37 @@ def test_an_exported_model_computes_the_same(
     card = (folder / "README.md").read_text()
     assert "parameters. Built again by" in card and '"sweep": "tiny"' not in card
     assert '- sweep: "tiny"' in card
+
+
+def test_an_exported_model_of_own_data_names_its_classes_and_their_scale(
+    load: Load, tmp_path: Path
+) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    rows = [f"{'up' if i % 2 else 'down'},{i},{3 * i},{i % 5}" for i in range(60)]
+    (raw / "own.csv").write_text("\n".join(["label,a,b,c", *rows]) + "\n")
+    spec = load(f"""
+        name: own
+        data: {{name: csv_series, raw: {raw}}}
+        model: {{name: s4d, d_model: 4, n_layers: 1}}
+        train: {{epochs: 1, batch_size: 20}}
+        search: {{trials: 1}}
+        """)
+    sweeps.run_inline(spec, tmp_path)
+    study = Study.open("own", tmp_path)
+    card = (results.export_trial(study, 0, tmp_path / "model") / "README.md").read_text()
+    said = dict(line[2:].split(": ", 1) for line in card.splitlines() if line.startswith("- "))
+    assert json.loads(said["classes"]) == ["down", "up"]
+    (scale,), (shift,) = json.loads(said["scale"]), json.loads(said["shift"])
+    data = sweeps.trial.open_data(study.trial_spec(0), tmp_path)
+    batch = next(data.batches("val", batch_size=20, shuffle=False))
+    stored = (batch.x[:, :, 0] - shift) / scale
+    np.testing.assert_allclose(stored[:, 1], 3 * stored[:, 0], rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(batch.y, np.round(stored[:, 0]).astype(int) % 2)
+    shutil.rmtree(raw)
+    shutil.rmtree(tmp_path / "data")
+    alone = (results.export_trial(study, 0, tmp_path / "alone") / "README.md").read_text()
+    assert "- classes" not in alone  # which nothing says any more
 
 
 @pytest.mark.slow  # torch's exporter takes 10 s a model

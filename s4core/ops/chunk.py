@@ -20,7 +20,7 @@ from .discretize import LOWEST_LOG, Discretization, discretize, per_mode
 from .interleaved import from_interleaved, interleaved
 from .operator import Operator
 from .precision import full_precision
-from .vandermonde import power_table
+from .vandermonde import mode_powers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,14 +122,13 @@ def tables_of(
     """The tables, in `dtype`, of x_l = A_bar x_(l-1) + B_bar u_l, y_l = 2 Re(C x_l), diagonal."""
     wide = torch.promote_types(dtype, torch.complex64)
     log_z, B_bar, read = log_A_bar.to(torch.complex128), B_bar.to(wide), (2 * C).to(wide)
-    re, im = log_z.real.clamp(min=LOWEST_LOG), log_z.imag
-    steps = torch.arange(block + 1, dtype=torch.float64, device=re.device).unsqueeze(-1)
-    powers = torch.complex(*power_table(re.unsqueeze(1), im.unsqueeze(1), steps, dtype))
+    powers = mode_powers(log_z, block + 1, dtype)
     first, later = powers[:, :block], powers[:, 1:]
     kernel = interleaved(first) @ interleaved((read * B_bar).conj()).unsqueeze(-1)
 
     def carry(r: int) -> Tensor:
-        return torch.exp(torch.complex(re, im) * r).to(wide)
+        log = torch.complex(log_z.real.clamp(min=LOWEST_LOG), log_z.imag)
+        return torch.exp(log * r).to(wide)
 
     return ChunkTables(
         kernel.squeeze(-1),

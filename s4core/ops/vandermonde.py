@@ -107,23 +107,20 @@ def traced_kernel(
     b, blocks = split_length(length, channels)
     re, im = (part.unsqueeze(1) for part in log_z.unbind(-1))
 
+    def table(steps: Tensor) -> tuple[Tensor, Tensor]:
+        steps = steps.unsqueeze(-1)
+        turns = im / TURN * steps
+        angle = ((turns - torch.round(turns)) * TURN).to(dtype)
+        size = torch.exp((re.clamp(min=LOWEST_LOG) * steps).to(dtype))
+        return size * torch.cos(angle), size * torch.sin(angle)
+
     step = torch.arange(max(b, blocks), dtype=torch.float64, device=log_z.device)
-    step = step.unsqueeze(-1)
-    Qr, Qi = power_table(re, im, step[:b], dtype)
-    Zr, Zi = power_table(re, im, step[:blocks] * b, dtype)
+    (Qr, Qi), (Zr, Zi) = table(step[:b]), table(step[:blocks] * b)
     wr, wi = ((2 * part).to(dtype).unsqueeze(2) for part in weight.unbind(-1))
     Zr, Zi = Zr.unsqueeze(1), Zi.unsqueeze(1)
     P = torch.cat([wr * Zr - wi * Zi, -(wr * Zi + wi * Zr)], -1).flatten(1, 2)
     K = torch.bmm(P, torch.cat([Qr, Qi], -1).transpose(1, 2))
     return K.view(len(K), channels, -1)[..., :length].transpose(0, 1)
-
-
-def power_table(re: Tensor, im: Tensor, steps: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part of z^steps for log z = re + i im in float64, phases reduced there."""
-    turns = im / TURN * steps
-    angle = ((turns - torch.round(turns)) * TURN).to(dtype)
-    size = torch.exp((re.clamp(min=LOWEST_LOG) * steps).to(dtype))
-    return size * torch.cos(angle), size * torch.sin(angle)
 
 
 def split_length(length: int, channels: int = 1) -> tuple[int, int]:
@@ -133,6 +130,15 @@ def split_length(length: int, channels: int = 1) -> tuple[int, int]:
     """
     b = 1 << math.ceil(math.log2(math.sqrt(channels * length)))
     return b, -(-length // b)
+
+
+def mode_powers(
+    log_z: Complex[Tensor, "H n"], count: int, dtype: torch.dtype
+) -> Complex[Tensor, "H J n"]:
+    """z^j for j < count in the complex type of `dtype`, differentiable in log_z (complex128)."""
+    re, im = log_z.real.clamp(min=LOWEST_LOG), log_z.imag
+    powers: Tensor = _mode_powers(re, im, count, dtype)
+    return powers
 
 
 def power_sums(
@@ -176,6 +182,18 @@ def power_sums_backward(
     dw = 2 * dw.to(torch.complex128)
     dlog = dlog.to(torch.complex128)
     return dlog.real, dlog.imag, dw.real, dw.imag
+
+
+def _powers(re: Tensor, im: Tensor, count: int, dtype: torch.dtype) -> tuple[Tensor]:
+    return (_doubled(_squares(re, im, count, 1, dtype), count),)
+
+
+def _powers_backward(
+    dQ: Tensor, re: Tensor, im: Tensor, Q: Tensor, count: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    j = torch.arange(count, dtype=Q.real.dtype, device=Q.device).unsqueeze(0)
+    dlog = _weighted(j, dQ * Q.conj())[:, 0].to(torch.complex128)
+    return dlog.real, dlog.imag
 
 
 def _squares(re: Tensor, im: Tensor, b: int, blocks: int, dtype: torch.dtype) -> Tensor:
@@ -231,6 +249,16 @@ _vandermonde = Operator(
     keep="re, im, wr, wi",
     forward=lambda *inputs: (power_sums(*inputs),),
     backward=power_sums_backward,
+)
+
+
+_mode_powers = Operator(
+    "mode_powers",
+    "Tensor re, Tensor im, SymInt count, ScalarType dtype",
+    "Q",
+    keep="re, im, Q",
+    forward=_powers,
+    backward=_powers_backward,
 )
 
 

@@ -175,14 +175,19 @@ def _leaderboard(evidence: Evidence) -> str:
     heads = ["#", "trial", *metrics, *test, "state", "model", "epochs", "time"]
     names = [name for name in evidence.names if name != "model.name"]  # has a column already
     others = {t.number: other_values(evidence.result, t.result) for t in ranked}
-    rows = [_row(i, t, others[t.number], test, names) for i, t in enumerate(ranked, 1)]
+    front = {t.number for t in evidence.result.front} if metrics[1:] else set()
+    rows = [
+        _row(i, t, others[t.number], test, names, star="* " if t.number in front else "")
+        for i, t in enumerate(ranked, 1)
+    ]
     head = "".join(f"<th>{escape(h)}</th>" for h in [*heads, *map(short, names)])
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     table = f'<div class="scroll"><table data-rows="{ROWS}">{body}</table></div>'
     more = (
         f'<button class="more" type="button">all {len(rows)}</button>' if len(rows) > ROWS else ""
     )
-    return f'<h2>Best trials</h2><div class="card">{table}{more}</div>'
+    title = "Best trials (* on the front)" if front else "Best trials"
+    return f'<h2>{title}</h2><div class="card">{table}{more}</div>'
 
 
 def _row(
@@ -191,13 +196,15 @@ def _row(
     others: Sequence[float | None],
     test: Sequence[str],
     names: Sequence[str],
+    *,
+    star: str,
 ) -> str:
     result = trial.result
     epochs = str(result.epochs)
     if result.best_epoch not in (None, result.epochs):
         epochs += f" (best {result.best_epoch})"
     spread = f" +- {result.spread:.4f}" if result.spread is not None else ""
-    cells = [_number(rank, str(rank)), _number(trial.number, str(trial.number))]
+    cells = [_number(rank, str(rank)), _number(trial.number, f"{star}{trial.number}")]
     scored = "-" if result.value is None else f"{result.value:.4f}{spread}"
     cells.append(_number(result.value, scored))
     for score in (*others, *map(trial.test.get, test)):

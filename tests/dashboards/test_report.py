@@ -111,6 +111,10 @@ def test_several_objectives_have_a_front(
     text, _ = page(tmp_path, "searched")
     assert [title for title in titles(text) if "front" in title] == fronts
     assert "<th>params</th>" in text and ">3000.0000</td>" in text
+    front = {trial.number for trial in SweepRecord(folder).ended().front}
+    starred = re.findall(r'<td class="num" data-value="[0-9]+">\* ([0-9]+)</td>', text)
+    assert {int(number) for number in starred} == front != set()
+    assert "<h2>Best trials (* on the front)</h2>" in text
 
 
 @pytest.mark.parametrize("trials", [0, 1])

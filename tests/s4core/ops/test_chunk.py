@@ -61,3 +61,14 @@ def test_gradients(tables, system):
     x = torch.randn(2, 2, tables(*system, 2).write.shape[-1], dtype=torch.float64)
     inputs = tuple(t.detach().requires_grad_() for t in (u, x, *system))
     assert gradcheck(lambda u, x, *s: chunk_scan(u, tables(*s, 2), x), inputs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tables", "system"), [(diagonal_tables, diagonal_system()), (dense_tables, dense_system())]
+)
+def test_no_sequences_are_none(tables, system):
+    u = torch.zeros(0, 2, 20, dtype=torch.float64, requires_grad=True)
+    y, end = chunk_scan(u, tables(*system, 8))
+    assert (y.shape, end.shape[:2]) == ((0, 4, 20), (0, 2))
+    y.sum().backward()
+    assert u.grad.shape == u.shape

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from s4core.ops.operator import Operator
+from s4core.ops.plain import is_forward_mode
 
 # Numbers in a block.
 BLOCK = 1 << 17
@@ -26,6 +27,7 @@ def applies(x: Tensor) -> bool:
     Compilers fuse the plain operations by themselves, and autocast changes their dtype.
     """
     eager = not (torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
+    eager = eager and not is_forward_mode()
     return eager and x.device.type == "cpu" and x.numel() > 0
 
 

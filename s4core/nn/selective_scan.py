@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from s4core.ops.operator import Operator
+from s4core.ops.plain import plain_selective_scan
 
 CHUNK = 64
 
@@ -117,6 +118,7 @@ _selective_scan = Operator(
     keep="u, dt, A, B, C, x0, borders",
     forward=_forward,
     backward=_backward,
+    plain=plain_selective_scan,
     forward_shapes=_shapes,
     n_results=2,
 )

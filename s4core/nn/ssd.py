@@ -12,6 +12,7 @@ from s4core.nn.block import State
 from s4core.nn.norm import Norm
 from s4core.nn.short_conv import ShortConv
 from s4core.ops.operator import Operator
+from s4core.ops.plain import plain_carry
 from s4core.ops.precision import full_precision
 from s4core.ssm.transforms import initial_dt, unconstrained
 
@@ -87,6 +88,7 @@ _carry = Operator(
     keep="decay, starts",
     forward=_carry_forward,
     backward=_carry_backward,
+    plain=plain_carry,
     n_results=2,
 )
 

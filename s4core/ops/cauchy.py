@@ -21,6 +21,7 @@ from .discretize import LOWEST_LOG, discretize, per_mode
 from .dplr import dplr_discretize, krylov_kernel
 from .inputs import kernel_length
 from .operator import Operator, opaque
+from .plain import plain_closed_loop
 from .precision import full_precision
 from .vandermonde import power_sums, power_sums_backward
 
@@ -204,6 +205,7 @@ _closed_loop = Operator(
     keep="re, im, wr, wi, spectra",
     forward=_forward,
     backward=_backward,
+    plain=plain_closed_loop,
 )
 _cauchy_kernel = opaque(
     "cauchy_kernel",

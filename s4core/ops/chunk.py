@@ -19,6 +19,7 @@ from ..shapes import Complex, Float, Tensor
 from .discretize import LOWEST_LOG, Discretization, discretize, per_mode
 from .interleaved import from_interleaved, interleaved
 from .operator import Operator
+from .plain import plain_chunk_scan
 from .precision import full_precision
 from .vandermonde import mode_powers
 
@@ -235,5 +236,6 @@ _chunk_scan = Operator(
     keep="U, T, W, R, carry, X",
     forward=_forward,
     backward=_backward,
+    plain=plain_chunk_scan,
     n_results=2,
 )

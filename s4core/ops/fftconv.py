@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from ..shapes import Float, Tensor
 from .operator import Operator
+from .plain import plain_circular_conv
 from .precision import full_precision
 
 # Real numbers per spectrum block: 2 MB in float32.
@@ -168,4 +169,5 @@ _circular_conv = Operator(
     keep="u, kf",
     forward=_forward,
     backward=_backward,
+    plain=plain_circular_conv,
 )

@@ -18,6 +18,7 @@ from .discretize import Discretization, discretize
 from .interleaved import real_columns, real_rows
 from .operator import Operator
 from .pieces import Pieces, starts_of
+from .plain import plain_irregular
 from .scan import previous, scan_varying_
 
 
@@ -111,6 +112,7 @@ _irregular = Operator(
     keep="u, A, B, C, D, dt, x0, x",
     forward=_forward,
     backward=_backward,
+    plain=plain_irregular,
     forward_shapes=_shapes,
     n_results=2,
 )

@@ -20,6 +20,7 @@ from .interleaved import real_columns, real_rows
 from .irregular import irregular_scan
 from .operator import Operator
 from .pieces import Pieces, starts_of
+from .plain import plain_mimo
 from .precision import full_precision
 from .scan import powers_of, scan_constant_
 
@@ -230,6 +231,7 @@ _mimo = Operator(
     keep="u, a, B, C, D, x0, x, x_reverse",
     forward=_forward,
     backward=_backward,
+    plain=plain_mimo,
     forward_shapes=_shapes,
     n_results=2,
 )

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from ..shapes import Tensor
+from .plain import is_forward_mode
 from .precision import full_precision, without_denormals
 
 Function = Callable[..., Any]
@@ -30,6 +31,7 @@ class Operator:
     are the result (differentiable), the others are there to be kept.
     backward(*gradients of the results, *tensors of `keep`, *inputs that are no tensors) returns a
     gradient for each tensor input.  Neither may change its inputs or return one.
+    plain: the results by operations of torch's own, for forward-mode derivatives (see plain.py).
     `keep` has an input of each product of inputs, so that a second derivative, which there is not,
     is seen to be asked for.
     Compilers need shapes without values: of the outputs, which `forward_shapes` tells like forward,
@@ -47,6 +49,7 @@ class Operator:
         keep: str,
         forward: Function,
         backward: Function,
+        plain: Function | None = None,
         forward_shapes: Function | None = None,
         n_results: int = 1,
     ) -> None:
@@ -55,6 +58,7 @@ class Operator:
         self.is_tensor = [kind == "Tensor" for kind, _ in kinds]
         self.outputs = re.split(r",\s*", outputs)
         self.keep = re.split(r",\s*", keep)
+        self._plain = plain
         self.n_results, self._forward = n_results, without_denormals(forward)
         # It may run where the caller has autocast on again.
         self._backward = without_denormals(full_precision(backward))
@@ -64,6 +68,8 @@ class Operator:
 
     def __call__(self, *inputs: Any) -> Any:
         """The result, or a tuple if there are several."""
+        if self._plain is not None and is_forward_mode():
+            return self._plain(*inputs)
         run = self._op if torch.compiler.is_compiling() else self.function.apply
         results = run(*inputs)
         if isinstance(results, Tensor):
@@ -146,9 +152,8 @@ def _usual_dispatch() -> contextlib.AbstractContextManager[None]:
     torch 2.13 runs the first call of a compiled graph with lazy conjugation switched off, so that
     x.conj() is x: silently wrong.  It also records no gradients below a registered operation.
     """
-    guard: contextlib.AbstractContextManager[None] = torch._C._ForceDispatchKeyGuard(
-        *_thread_defaults()
-    )
+    keys = _thread_defaults()
+    guard: contextlib.AbstractContextManager[None] = torch._C._ForceDispatchKeyGuard(*keys)
     return guard
 
 
@@ -229,8 +234,7 @@ class _Last(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> None:
         raise RuntimeError(
-            "the operations of s4core have first derivatives only; for second ones take their "
-            "plain twins, which are named <operation>_ref."
+            "first derivatives only in reverse mode: for second ones take torch.func.jvp of grad."
         )
 
 

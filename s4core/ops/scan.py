@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from ..shapes import Shaped, Tensor
 from .operator import Operator
+from .plain import plain_scan
 from .precision import full_precision
 from .vandermonde import split_length
 
@@ -170,6 +171,7 @@ _constant_scan = Operator(
     keep="a, x, x0",
     forward=_constant,
     backward=_constant_backward,
+    plain=plain_scan,
 )
 _varying_scan = Operator(
     "varying_scan",
@@ -178,4 +180,5 @@ _varying_scan = Operator(
     keep="a, x, x0",
     forward=_varying,
     backward=_varying_backward,
+    plain=plain_scan,
 )

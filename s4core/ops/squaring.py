@@ -14,6 +14,7 @@ import torch
 
 from ..shapes import Float, Tensor
 from .operator import Operator
+from .plain import plain_krylov
 from .vandermonde import split_length
 
 
@@ -172,4 +173,5 @@ _krylov = Operator(
     keep="low, B, powers, table, columns, LU, pivots",
     forward=_forward,
     backward=_backward,
+    plain=plain_krylov,
 )

@@ -20,6 +20,7 @@ from .discretize import LOWEST_LOG, Discretization, discretize, per_mode
 from .inputs import kernel_length
 from .interleaved import from_interleaved, interleaved
 from .operator import Operator, opaque
+from .plain import plain_power_sums, plain_powers
 from .precision import full_precision
 
 TURN = 2 * math.pi
@@ -249,6 +250,7 @@ _vandermonde = Operator(
     keep="re, im, wr, wi",
     forward=lambda *inputs: (power_sums(*inputs),),
     backward=power_sums_backward,
+    plain=plain_power_sums,
 )
 
 
@@ -259,6 +261,7 @@ _mode_powers = Operator(
     keep="re, im, Q",
     forward=_powers,
     backward=_powers_backward,
+    plain=plain_powers,
 )
 
 

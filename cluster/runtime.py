@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,7 @@ def ray_running(address: str | None, *, cpus: int | None = None) -> Iterator[Non
         return
     os.environ.update(RAY_ENVIRONMENT)
     try:
+        _need_answer(address)
         ray.init(
             address=address,
             runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **_distant_home()}},
@@ -72,13 +74,20 @@ def ray_running(address: str | None, *, cpus: int | None = None) -> Iterator[Non
             logging_level=logging.ERROR,
         )
         _keep_quiet()
-    except (ConnectionError, TimeoutError, ValueError) as error:
+    except (OSError, ValueError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"no Ray cluster answers at {address}: {text}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _need_answer(address: str) -> None:
+    """Raise OSError if nothing listens at host:port, for which Ray alone would wait minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _keep_quiet() -> None:

@@ -89,7 +89,7 @@ def layers() -> None:
 
         def naive(u: torch.Tensor = u, layer: SSMLayer = layer) -> torch.Tensor:
             A, B_, C, dt = layer.ssm.system()
-            k = diagonal_kernel_ref(A, B_, C, dt, u.shape[-1])
+            k = diagonal_kernel_ref(A.to(C.dtype), B_, C, dt.float(), u.shape[-1])
             return fft_conv_ref(u, k) + u * layer.D[0][:, None]
 
         def gradient(y: Callable[[], torch.Tensor], leaves: list = leaves) -> Run:  # type: ignore[type-arg]

@@ -75,12 +75,14 @@ def naive_forward(model: Any, x: Tensor) -> Tensor:
 
 
 def naive_kernel(ssm: Any, length: int) -> Tensor:
+    """In single precision throughout, as published."""
+    dt = ssm.steps(1.0).float()
     if hasattr(ssm, "P"):
         A, P, B = ssm.system()
         C = torch.view_as_complex(ssm.C)
-        return truncated_dplr_kernel_ref(A, P, B, C, ssm.steps(1.0), length)
-    A, B, C, dt = ssm.system()
-    return diagonal_kernel_ref(A, B, C, dt, length)
+        return truncated_dplr_kernel_ref(A.to(C.dtype), P, B, C, dt, length)
+    A, B, C, _ = ssm.system()
+    return diagonal_kernel_ref(A.to(C.dtype), B, C, dt, length)
 
 
 def tied_dropout(y: Tensor, block: Any) -> Tensor:

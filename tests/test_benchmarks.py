@@ -39,6 +39,15 @@ def test_a_benchmark_that_a_document_names_starts(command: str) -> None:
     assert all(word in done.stdout for word in words if word.startswith("--")), done.stdout
 
 
+@pytest.mark.parametrize("model", ["s4d", "s4"])
+def test_the_twin_that_a_training_step_is_measured_against_computes_the_same(model: str) -> None:
+    check = f"import training; training.check({model!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=ROOT / "benchmarks", text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_benchmark_is_named_in_a_document() -> None:
     named = {command.split()[0] for command in _named()}
     scripts = (ROOT / "benchmarks").glob("*.py")

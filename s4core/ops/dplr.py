@@ -11,6 +11,7 @@ Source: S4, arXiv:2111.00396, appendix C.2 (Woodbury) and C.3 (C~); the doubling
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 
@@ -65,7 +66,7 @@ def _kernel(
     dtype, small = C.real.dtype, _small_powers(first)
     E = small[-1].dense().to(dtype)
     rows = _first_rows(C.to(torch.complex128), small).to(dtype)
-    rest = length % (1 << DENSE_LEVEL)
+    rest = length % rows.shape[2]
     low = E.new_zeros(0)
     if truncated and rest:
         low = Powers([power.dense for power in small], E.dtype, exact=0).product(rest)
@@ -92,13 +93,15 @@ def dplr_tables(
 def _small_powers(first: LowRank) -> list[LowRank]:
     """The powers 1, 2, 4, .. up to the first that is squared as a dense matrix."""
     small = [first]
-    for _ in range(DENSE_LEVEL):
+    # Rounding errors of dense squares grow with N: one level more for each doubling beyond 64.
+    doublings = math.ceil(math.log2(max(1.0, first.e.shape[1] / 32)))
+    for _ in range(DENSE_LEVEL + doublings):
         small.append(small[-1].squared())
     return small
 
 
 def _first_rows(C: Complex[Tensor, "C H n"], small: list[LowRank]) -> Float[Tensor, "H C J N"]:
-    """The rows C A_bar^j for j < 2^DENSE_LEVEL."""
+    """The rows C A_bar^j for all j below the exponent of the last of the small powers."""
     rows = C.transpose(0, 1).unsqueeze(2)
     for power in small[:-1]:
         rows = torch.cat([rows, power.apply_rows(rows)], 2)

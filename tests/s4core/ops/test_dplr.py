@@ -180,3 +180,33 @@ def test_steps_that_vanish_give_no_nan(kernel):
     assert K.isfinite().all()
     K.sum().backward()
     assert all(t.grad.isfinite().all() for t in (*inputs, dt))
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize("length", [1, 15, 16, 77])
+def test_of_many_states_more_powers_stay_sparse(length, truncated):
+    """Of 80 states 16 steps are taken before anything is squared, not 8."""
+    A, P, B, C, dt = system(H=1, n=40, C=1)
+    leaves = [t.requires_grad_() for t in (A, P, B, C, dt)]
+    expected = by_definition(A, P, B, C, dt, length)
+    given = C
+    if truncated:
+        given = truncate(C, dplr_discretize(A, P, B, dt)[0], length)
+    K = (krylov_kernel if truncated else dplr_kernel)(A, P, B, given, dt, length)
+    torch.testing.assert_close(K, expected, rtol=1e-9, atol=1e-9)
+    weight = torch.randn_like(K)
+    ours = torch.autograd.grad((K * weight).sum(), leaves)
+    theirs = torch.autograd.grad((expected * weight).sum(), leaves)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("N", [128, 256])
+def test_many_undamped_states_are_within_2e5_in_single_precision(N):
+    A, P, B = (t.to(torch.complex64) for t in nplr("fout", N)[:3])
+    C = torch.randn(1, 1, N // 2, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    inputs = (A[None], P[:, None], B[None], C, torch.tensor([0.1]))
+    wide = (t.to(torch.promote_types(t.dtype, torch.float64)) for t in inputs)
+    exact = dplr_kernel(*wide, 16384)
+    K = dplr_kernel(*inputs, 16384)
+    assert (K - exact).abs().max() < 2e-5 * exact.abs().max()

@@ -106,7 +106,7 @@ class Lines:
         self, out: TextIO | None, *, known: SweepResult, target: Callable[[], int]
     ) -> None:
         self._out = out
-        self._metric = known.objective.metric
+        self._metrics = [known.objective.metric, *(o.metric for o in known.objectives[1:])]
         self._pace = Pace(known, target)
         self._progress: dict[str, float] = {}
 
@@ -134,11 +134,11 @@ class Lines:
 
     def trial_reported(self, number: int, report: EpochReport) -> None:
         self._pace.trial_reported(number, report)
-        value = figure(report.metrics.get(self._metric))
+        figures = " ".join(f"{m} {figure(report.metrics.get(m))}" for m in self._metrics)
         star = " *" if report.best else ""
         seconds = report.metrics.get("epoch_s")
         took = f" ({seconds:.1f} s)" if seconds is not None else ""
-        self._write(f"trial {number} epoch {report.epoch}: {self._metric} {value}{took}{star}")
+        self._write(f"trial {number} epoch {report.epoch}: {figures}{took}{star}")
 
     def trial_ended(self, result: TrialResult) -> None:
         self._pace.trial_ended(result)

@@ -48,6 +48,7 @@ class LiveTable:
         trial_folder: Callable[[int], Path],
     ) -> None:
         self._objective = known.objective
+        self._others = [objective.metric for objective in known.objectives[1:]]
         self._pace = Pace(known, target)
         self._trial_folder = trial_folder
         self._lock = threading.Lock()
@@ -90,6 +91,7 @@ class LiveTable:
             row = self._rows[number]
             row.epoch = report.epoch
             row.last = report.metrics.get(self._objective.metric)
+            row.others = [report.metrics.get(metric) for metric in self._others]
             row.seconds = report.metrics.get("epoch_s")
             row.samples_per_s = report.metrics.get("samples_per_s")
             if report.best:
@@ -100,6 +102,7 @@ class LiveTable:
             self._pace.trial_ended(result)
             row = self._rows.setdefault(result.number, _Row(settings(result.params)))
             row.state, row.best, row.error = result.state, result.value, result.error
+            row.others = list(result.values[1:]) or row.others
             row.is_repeat = result.replicate_of is not None
             row.epoch = max(row.epoch, result.epochs)
 
@@ -118,16 +121,18 @@ class LiveTable:
         for name in ("trial", "state", "epoch", *(["within"] if long else [])):
             left = name in ("state", "within")
             table.add_column(name, justify="left" if left else "right", no_wrap=True)
-        names = (self._objective.metric, "best", "s/epoch", *(["GPU"] if gpus else []))
-        for name in names:
+        figures = (self._objective.metric, "best", *self._others, "s/epoch")
+        for name in (*figures, *(["GPU"] if gpus else [])):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("settings")  # alone gives way where the terminal is narrow
         best = self._best_number()
         for number in self._chosen():
             row = self._rows[number]
             cells = row.cells(number, is_best=number == best)
+            others = row.others or [None] * len(self._others)
+            cells[5:5] = map(figure, others)
             if gpus:
-                cells.insert(6, f"{gpus[number]:.0f} %" if number in gpus else "")
+                cells.insert(-1, f"{gpus[number]:.0f} %" if number in gpus else "")
             if long:
                 cells.insert(3, _within(words.get(number, {})) if row.takes_long else "")
             table.add_row(*cells)
@@ -176,6 +181,7 @@ class _Row:
         self.epochs_of = 0
         self.last: float | None = None
         self.best: float | None = None
+        self.others: list[float | None] = []
         self.seconds: float | None = None
         self.samples_per_s: float | None = None
         self.error: str | None = None

@@ -29,6 +29,19 @@ def test_lines_tell_the_story_without_control_characters() -> None:
     ]
 
 
+def test_lines_tell_every_objective() -> None:
+    both = (Objective(), Objective(metric="val/loss", mode="min"))
+    known, out = (
+        SweepResult(name="demo", objective=both[0], objectives=both, trials=()),
+        io.StringIO(),
+    )
+    lines = Lines(out, known=known, target=lambda: 1)
+    lines.trial_started(spec(0))
+    told = {"val/accuracy": 0.5, "val/loss": 0.75}
+    lines.trial_reported(0, EpochReport(epoch=1, metrics=told))
+    assert out.getvalue().splitlines()[1] == "trial 0 epoch 1: val/accuracy 0.5000 val/loss 0.7500"
+
+
 def test_a_trial_of_which_nothing_was_chosen_just_starts() -> None:
     plain = TrialSpec(
         sweep="x", number=3, data={}, model={}, train={}, objective=Objective(), seed=0, params={}

@@ -96,6 +96,24 @@ def test_a_resumed_sweep_shows_what_was_done_before(tmp_path: Path) -> None:
     assert "0.9000" in drawn(table(tmp_path, known=known))
 
 
+def test_every_objective_has_a_column(tmp_path: Path) -> None:
+    both = (Objective(), Objective(metric="val/loss", mode="min"))
+    done = TrialResult(number=0, state=TrialState.COMPLETED, value=0.9, values=(0.9, 0.25))
+    known = SweepResult(name="demo", objective=both[0], objectives=both, trials=(done,))
+    ours = table(tmp_path, known=known)
+    for number in (1, 2):
+        ours.trial_started(spec(number))
+    told = {"val/accuracy": 0.5, "val/loss": 0.75, "epoch_s": 2.0}
+    ours.trial_reported(1, EpochReport(epoch=1, metrics=told))
+    rows = [text.replace(" ", "").split("│") for text in drawn(ours).splitlines() if "│" in text]
+    assert [row[5:9] for row in rows] == [
+        ["-", "0.9000", "0.2500", "-"],
+        ["0.5000", "-", "0.7500", "2.0"],
+        ["-", "-", "-", "-"],
+    ]
+    assert "val/loss" in drawn(ours)
+
+
 def test_a_report_is_the_best_so_far(tmp_path: Path) -> None:
     ours = table(tmp_path)
     ours.trial_started(spec(0))

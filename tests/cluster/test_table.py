@@ -105,7 +105,8 @@ def test_every_objective_has_a_column(tmp_path: Path) -> None:
         ours.trial_started(spec(number))
     told = {"val/accuracy": 0.5, "val/loss": 0.75, "epoch_s": 2.0}
     ours.trial_reported(1, EpochReport(epoch=1, metrics=told))
-    rows = [text.replace(" ", "").split("│") for text in drawn(ours).splitlines() if "│" in text]
+    bar = "\u2502"
+    rows = [text.replace(" ", "").split(bar) for text in drawn(ours).splitlines() if bar in text]
     assert [row[5:9] for row in rows] == [
         ["-", "0.9000", "0.2500", "-"],
         ["0.5000", "-", "0.7500", "2.0"],

@@ -17,7 +17,7 @@ import torch
 
 from ..shapes import Complex, Float, Tensor
 from .discretize import LOWEST_LOG, Discretization, discretize, per_mode
-from .interleaved import from_interleaved, interleaved
+from .interleaved import from_interleaved, interleaved, real_column
 from .operator import Operator
 from .plain import plain_chunk_scan
 from .precision import full_precision
@@ -56,7 +56,7 @@ class ChunkTables:
         """A state in the coordinates of these tables, in which it is if it is real."""
         if not x.is_complex():
             return x
-        return interleaved(x) if self.interleaved else torch.cat([x.real, x.imag], -1)
+        return interleaved(x) if self.interleaved else real_column(x)
 
     def as_complex(self, x: Float[Tensor, "*s N"]) -> Complex[Tensor, "*s n"]:
         """The inverse of `coordinates` for a complex state."""
@@ -123,13 +123,13 @@ def tables_of(
     """The tables, in `dtype`, of x_l = A_bar x_(l-1) + B_bar u_l, y_l = 2 Re(C x_l), diagonal."""
     wide = torch.promote_types(dtype, torch.complex64)
     log_z, B_bar, read = log_A_bar.to(torch.complex128), B_bar.to(wide), (2 * C).to(wide)
+    log_z = torch.complex(log_z.real.clamp(min=LOWEST_LOG), log_z.imag)
     powers = mode_powers(log_z, block + 1, dtype)
     first, later = powers[:, :block], powers[:, 1:]
     kernel = interleaved(first) @ interleaved((read * B_bar).conj()).unsqueeze(-1)
 
     def carry(r: int) -> Tensor:
-        log = torch.complex(log_z.real.clamp(min=LOWEST_LOG), log_z.imag)
-        return torch.exp(log * r).to(wide)
+        return torch.exp(log_z * r).to(wide)
 
     return ChunkTables(
         kernel.squeeze(-1),

@@ -19,6 +19,7 @@ from ..shapes import Complex, Float, Tensor
 from .chunk import ChunkTables
 from .discretize import per_mode
 from .inputs import kernel_length
+from .interleaved import real_column
 from .krylov import Powers, krylov_tables
 from .operator import opaque
 from .precision import full_precision
@@ -206,11 +207,6 @@ def complex_row(c: Float[Tensor, "*s N"]) -> Complex[Tensor, "*s n"]:
     """The inverse of `real_row`."""
     n = c.shape[-1] // 2
     return torch.complex(c[..., :n] / 2, -c[..., n:] / 2)
-
-
-def real_column(x: Complex[Tensor, "*s n"]) -> Float[Tensor, "*s N"]:
-    """A half vector in coordinates [Re x, Im x]."""
-    return torch.cat([x.real, x.imag], -1)
 
 
 _dplr_kernel = opaque(

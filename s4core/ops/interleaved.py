@@ -21,6 +21,11 @@ def from_interleaved(x: Float[Tensor, "*s N"]) -> Complex[Tensor, "*s n"]:
     return torch.view_as_complex(x.view(*x.shape[:-1], x.shape[-1] // 2, 2))
 
 
+def real_column(x: Complex[Tensor, "*s n"]) -> Float[Tensor, "*s N"]:
+    """A half vector in coordinates [Re x, Im x], which dense real matrices act on."""
+    return torch.cat([x.real, x.imag], -1)
+
+
 def real_columns(B: Complex[Tensor, "P H"]) -> Float[Tensor, "H P2"]:
     """u @ result is B u, interleaved."""
     return interleaved(B.T)

@@ -14,8 +14,8 @@ import torch
 from ..shapes import Complex, Float, Inexact, Tensor
 from .dense_scan import dense_scan
 from .discretize import discretize, per_mode
-from .dplr import real_column
 from .inputs import common_dtype, want_shape
+from .interleaved import real_column
 from .precision import full_precision
 from .scan import linear_scan
 

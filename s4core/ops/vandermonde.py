@@ -136,9 +136,9 @@ def split_length(length: int, channels: int = 1) -> tuple[int, int]:
 def mode_powers(
     log_z: Complex[Tensor, "H n"], count: int, dtype: torch.dtype
 ) -> Complex[Tensor, "H J n"]:
-    """z^j for j < count in the complex type of `dtype`, differentiable in log_z (complex128)."""
-    re, im = log_z.real.clamp(min=LOWEST_LOG), log_z.imag
-    powers: Tensor = _mode_powers(re, im, count, dtype)
+    """z^j for j < count in the complex type of `dtype`, differentiable in log_z (complex128), whose
+    real part is finite."""
+    powers: Tensor = _mode_powers(log_z.real, log_z.imag, count, dtype)
     return powers
 
 

@@ -30,7 +30,6 @@ from ..ops.interleaved import from_interleaved, interleaved
 from ..shapes import Complex, Float, Tensor
 from .inits import HIPPO
 from .modes import AbstractModes, ModeOptions, StepState, joined, parameter
-from .transforms import positive
 
 # -Re A from which float32 sums are within 2e-5 of float64.
 DAMPED = 0.1
@@ -83,8 +82,8 @@ class DplrSSM(AbstractModes):
     def _look_at_damping(self) -> None:
         """LegS begins with 1/2 everywhere, Fourier with 1e-4: see `truncated_dplr_kernel`."""
         with torch.no_grad():
-            decay = positive(self.A_real, self.modes.real_transform)
-            self.is_damped = not decay.is_meta and bool((decay >= DAMPED).all())
+            A = self.A().real
+            self.is_damped = not A.is_meta and bool((A <= -DAMPED).all())
 
     def store_readout(self, C: Complex[Tensor, "C H n"]) -> None:
         """Make the plain readout C the trained C~, for the system as it is now."""

@@ -155,8 +155,8 @@ def other_values(result: SweepResult, trial: TrialResult) -> list[float | None]:
 
 def others_said(result: SweepResult, trial: TrialResult) -> str:
     """The values of the objectives after the first, to follow the first in a sentence."""
-    said = zip(result.objectives[1:], trial.values[1:], strict=False)
-    return "".join(f", {objective.metric} {value:.4f}" for objective, value in said)
+    said = result.others(trial).items()
+    return "".join(f", {metric} {value:.4f}" for metric, value in said)
 
 
 def chosen(params: Mapping[str, Any]) -> str:

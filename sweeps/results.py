@@ -185,7 +185,7 @@ def compare(studies: Sequence[Study]) -> list[dict[str, Any]]:
                 "sweep": study.spec.name,
                 "metric": metric,
                 "best": best.value if best else None,
-                "others": _others(result, best) if best else {},
+                "others": result.others(best) if best else {},
                 "median": statistics.median(values) if values else None,
                 "test": test.get(metric.replace("val/", "test/", 1)),
                 "trial": best.number if best else None,
@@ -218,11 +218,6 @@ def _with_defaults(blocks: Mapping[str, Any]) -> dict[str, Any]:
         return flatten(complete(blocks, allow_imports=False)) if blocks else {}
     except BlockError:  # of code outside this package, which is not run for a table
         return {}
-
-
-def _others(result: SweepResult, trial: TrialResult) -> dict[str, float]:
-    """The values of the objectives after the first, by metric."""
-    return dict(zip([o.metric for o in result.objectives[1:]], trial.values[1:], strict=False))
 
 
 def export_trial(

@@ -167,6 +167,11 @@ class SweepResult:
         """The trial with the best value; None while no trial has one."""
         return next(iter(self.ranked), None)
 
+    def others(self, trial: TrialResult) -> dict[str, float]:
+        """The values of a trial in the objectives after the first, by metric."""
+        metrics = [objective.metric for objective in self.objectives[1:]]
+        return dict(zip(metrics, trial.values[1:], strict=False))
+
     @property
     def front(self) -> tuple[TrialResult, ...]:
         """The trials that no other one beats in every objective (the Pareto front)."""

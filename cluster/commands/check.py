@@ -56,12 +56,13 @@ def main(args: argparse.Namespace) -> int:
             continue
         spec = load_spec(file, allow_imports=args.allow_imports)
         missing, wrong = _data(spec)
-        notes[str(file)] = [*missing, *remarks(spec.search)]
+        remarked = remarks(spec.search)
+        notes[str(file)] = [*missing, *remarked]
         found[str(file)] = [f"{file}: data: {line}" for line in wrong]
         if not args.json and not wrong:
             print(f"{file}: good, {_summary(spec)}")
             told = [f"not on this machine: {line}" for line in missing]
-            print(*(f"  {line}\n" for line in [*told, *remarks(spec.search)]), sep="", end="")
+            print(*(f"  {line}\n" for line in [*told, *remarked]), sep="", end="")
         if args.plan:
             room, fits, is_cluster = _room(spec)
             plan = make_plan(spec, home(), probe=not args.no_probe, fits=fits)
